@@ -1,0 +1,121 @@
+//! The only place that asks for the time.
+//!
+//! Everything else receives a [`Clock`], so that plans are functions of their arguments and tests hold time still.
+//!
+//! Invariant: no other module calls `Timestamp::now`, `Instant::now` or `SystemTime::now` (`clippy.toml` denies it).
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+/// Where the time comes from.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System { origin: tokio::time::Instant },
+    Manual(Arc<Manual>),
+}
+
+/// The state of a clock that only moves when told to.
+#[derive(Debug)]
+struct Manual {
+    start: Timestamp,
+    now: watch::Sender<Timestamp>,
+}
+
+impl Clock {
+    /// The machine's clock.
+    #[allow(clippy::disallowed_methods, reason = "this module is where the time comes from")]
+    pub fn system() -> Self {
+        Self(Source::System { origin: tokio::time::Instant::now() })
+    }
+
+    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    pub fn manual(start: Timestamp) -> Self {
+        Self(Source::Manual(Arc::new(Manual { start, now: watch::Sender::new(start) })))
+    }
+
+    /// The time of day, UTC.
+    #[allow(clippy::disallowed_methods, reason = "this module is where the time comes from")]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Source::System { .. } => Timestamp::now(),
+            Source::Manual(manual) => *manual.now.borrow(),
+        }
+    }
+
+    /// Time that never runs backwards, counted from the clock's making. For leases and time-outs.
+    #[allow(clippy::disallowed_methods, reason = "this module is where the time comes from")]
+    pub fn elapsed(&self) -> Duration {
+        match &self.0 {
+            Source::System { origin } => origin.elapsed(),
+            Source::Manual(manual) => {
+                let passed = manual.now.borrow().duration_since(manual.start);
+                Duration::try_from(passed).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Moves a manual clock on. The machine's clock does not take orders: there it does nothing.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(manual) = &self.0 {
+            manual.now.send_modify(|now| *now = now.saturating_add(by).unwrap_or(Timestamp::MAX));
+        }
+    }
+
+    /// Returns once `deadline` has come. At once where it has passed.
+    ///
+    /// On the machine's clock it looks at the time of day again at least every minute, so that a clock that is set
+    /// or a machine that slept is noticed.
+    pub async fn sleep_until(&self, deadline: Timestamp) {
+        match &self.0 {
+            Source::System { .. } => loop {
+                let left = Duration::try_from(deadline.duration_since(self.now())).unwrap_or_default();
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left.min(Duration::from_secs(60))).await;
+            },
+            Source::Manual(manual) => {
+                let mut now = manual.now.subscribe();
+                // The sender lives in `self`, so waiting can't fail.
+                let _ = now.wait_for(|now| *now >= deadline).await;
+            }
+        }
+    }
+
+    /// Returns after `duration`.
+    pub async fn sleep(&self, duration: Duration) {
+        match &self.0 {
+            Source::System { .. } => tokio::time::sleep(duration).await,
+            Source::Manual(_) => {
+                let deadline = self.now().saturating_add(duration).unwrap_or(Timestamp::MAX);
+                self.sleep_until(deadline).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_wakes_sleepers_when_it_is_moved() {
+        let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+        let sleeper = {
+            let clock = clock.clone();
+            tokio::spawn(async move { clock.sleep(Duration::from_secs(90)).await })
+        };
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_secs(89));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished());
+        clock.advance(Duration::from_secs(1));
+        sleeper.await.unwrap();
+        assert_eq!(clock.elapsed(), Duration::from_secs(90));
+    }
+}

@@ -1,0 +1,3 @@
+//! oat-operator: Docker Hub organization access tokens as Kubernetes objects.
+
+pub mod clock;
