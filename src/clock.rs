@@ -35,7 +35,8 @@ impl Clock {
 
     /// A clock that stands at `start` until [`Clock::advance`] moves it.
     pub fn manual(start: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(Manual { start, now: watch::Sender::new(start) })))
+        let manual = Manual { start, now: watch::Sender::new(start) };
+        Self(Source::Manual(Arc::new(manual)))
     }
 
     /// The time of day, UTC.
@@ -91,8 +92,8 @@ impl Clock {
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
             Source::System { .. } => tokio::time::sleep(duration).await,
-            Source::Manual(_) => {
-                let deadline = self.now().saturating_add(duration).unwrap_or(Timestamp::MAX);
+            Source::Manual(manual) => {
+                let deadline = manual.now.borrow().saturating_add(duration).unwrap_or(Timestamp::MAX);
                 self.sleep_until(deadline).await;
             }
         }

@@ -1,1 +1,3 @@
+//! oat-operator.
+
 fn main() {}

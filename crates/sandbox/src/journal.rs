@@ -1,0 +1,222 @@
+//! One journal for all servers of a sandbox: every request in one total order.
+//!
+//! It never stores headers other than the user agent, so no `Authorization` header can reach it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+/// How much of a request's body an entry keeps.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// Which of the sandbox's servers got a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Server {
+    /// The Kubernetes API server.
+    Kubernetes,
+    /// Docker Hub's API.
+    Hub,
+    /// The registry's token service.
+    Registry,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kubernetes => "kubernetes",
+            Self::Hub => "hub",
+            Self::Registry => "registry",
+        })
+    }
+}
+
+/// One request, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Position in the journal, from 0.
+    pub index: u64,
+    /// The server that got the request.
+    pub server: Server,
+    /// When it arrived, by the sandbox's clock.
+    pub time: Timestamp,
+    /// The HTTP method.
+    pub method: String,
+    /// The path, as sent.
+    pub path: String,
+    /// The query without its `?`, as sent; empty if there was none.
+    pub query: String,
+    /// The `User-Agent` header; empty if there was none.
+    pub user_agent: String,
+    /// The status of the answer. `None` while there is none, and for ever if the connection was closed without one.
+    pub status: Option<u16>,
+    /// The fault that was applied, if one was.
+    pub fault: Option<String>,
+    /// Whether the server began to execute the request.
+    pub executed: bool,
+    /// At most [`BODY_LIMIT`] bytes of the request's body; `None` if it was empty.
+    pub request_body: Option<Vec<u8>>,
+}
+
+impl Entry {
+    /// `GET /path?query`, as in a request line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        if self.query.is_empty() {
+            format!("{} {}", self.method, self.path)
+        } else {
+            format!("{} {}?{}", self.method, self.path, self.query)
+        }
+    }
+
+    /// Whether this is a request that is meant to change something.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        matches!(self.method.as_str(), "POST" | "PUT" | "PATCH" | "DELETE")
+    }
+
+    /// The request's body as JSON, if it is.
+    #[must_use]
+    pub fn json(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(self.request_body.as_deref()?).ok()
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>5} {:<10} {}", self.index, self.server, self.line())?;
+        match self.status {
+            Some(status) => write!(f, " -> {status}")?,
+            None => write!(f, " -> no answer")?,
+        }
+        if let Some(fault) = &self.fault {
+            write!(f, " [{fault}]")?;
+        }
+        Ok(())
+    }
+}
+
+/// All requests of a sandbox in the order of their arrival. Clones share one journal.
+#[derive(Clone)]
+pub struct Journal(Arc<Inner>);
+
+struct Inner {
+    entries: Mutex<Vec<Entry>>,
+    /// The number of entries; touched as well when an entry gets its status.
+    length: watch::Sender<u64>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Journal {
+    /// An empty journal.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Inner { entries: Mutex::default(), length: watch::Sender::new(0) }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every entry so far.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        self.lock().clone()
+    }
+
+    /// The entries from `index` on.
+    #[must_use]
+    pub fn since(&self, index: u64) -> Vec<Entry> {
+        self.filter(|entry| entry.index >= index)
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.lock().len() as u64
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The entries that `accept` accepts.
+    pub fn filter(&self, accept: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        self.lock().iter().filter(|entry| accept(entry)).cloned().collect()
+    }
+
+    /// How many entries `accept` accepts.
+    pub fn count(&self, accept: impl Fn(&Entry) -> bool) -> usize {
+        self.lock().iter().filter(|entry| accept(entry)).count()
+    }
+
+    /// The entries of one server.
+    #[must_use]
+    pub fn of(&self, server: Server) -> Vec<Entry> {
+        self.filter(|entry| entry.server == server)
+    }
+
+    /// The entries of one server that are meant to change something.
+    #[must_use]
+    pub fn writes(&self, server: Server) -> Vec<Entry> {
+        self.filter(|entry| entry.server == server && entry.is_write())
+    }
+
+    /// A watch of the journal's length. It wakes up when an entry is added and when an entry gets its status.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.length.subscribe()
+    }
+
+    /// Waits until `reached` holds of the entries. It looks again after each change, and at once.
+    pub async fn wait_for(&self, reached: impl Fn(&[Entry]) -> bool) {
+        let mut changes = self.subscribe();
+        loop {
+            if reached(&self.lock()) {
+                return;
+            }
+            // The sender lives as long as `self`, so this can't fail.
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Adds an entry; its index is set here. Answers the index.
+    pub(crate) fn add(&self, mut entry: Entry) -> u64 {
+        let length = {
+            let mut entries = self.lock();
+            entry.index = entries.len() as u64;
+            if let Some(body) = &mut entry.request_body {
+                body.truncate(BODY_LIMIT);
+            }
+            entries.push(entry);
+            entries.len() as u64
+        };
+        self.0.length.send_modify(|known| *known = length.max(*known));
+        length - 1
+    }
+
+    /// Changes an entry and wakes up those who wait.
+    pub(crate) fn update(&self, index: u64, change: impl FnOnce(&mut Entry)) {
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        if let Some(entry) = self.lock().get_mut(at) {
+            change(entry);
+        }
+        self.0.length.send_modify(|_| ());
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("entries", &self.len()).finish()
+    }
+}

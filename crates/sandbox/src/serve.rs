@@ -1,0 +1,410 @@
+//! The accept loop of every server in the sandbox: HTTP/1.1 and HTTP/2, with or without TLS, on the loopback address only.
+//!
+//! Each request is read whole (at most [`REQUEST_LIMIT`] bytes), written to the journal, put before the faults, and handed to
+//! an [`axum::Router`]. Answers are streamed, so a watch works. Every task is owned by [`Serving`] and ends with it.
+//! This module knows nothing of Kubernetes or Docker Hub.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use crate::body;
+use crate::clock::Clock;
+use crate::fault::{Canned, Fault, Faults, Hold, Verdict};
+use crate::journal::{Entry, Journal, Server};
+
+/// The largest request body that is read; more is answered with 413.
+pub const REQUEST_LIMIT: usize = 8 * 1024 * 1024;
+
+/// What the faults and their predicates see of a request. Its `Debug` form shows no headers and no body.
+#[derive(Clone)]
+pub struct RequestInfo {
+    /// The server that got it.
+    pub server: Server,
+    /// The HTTP method.
+    pub method: String,
+    /// The path, as sent.
+    pub path: String,
+    /// The query without its `?`; empty if there is none.
+    pub query: String,
+    /// The `User-Agent` header; empty if there is none.
+    pub user_agent: String,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl fmt::Debug for RequestInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestInfo")
+            .field("server", &self.server)
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .field("query", &self.query)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says by a path which server a request is for, where one listener serves more than one.
+pub type Classify = Arc<dyn Fn(&str) -> Server + Send + Sync>;
+
+/// What a listener needs.
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// The port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// With TLS, the server's configuration.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Which server a request is for.
+    pub classify: Classify,
+    /// The clock for the journal.
+    pub clock: Clock,
+    /// Where requests are written down.
+    pub journal: Journal,
+    /// The fault switches.
+    pub faults: Faults,
+}
+
+impl ServeOptions {
+    /// A listener for one server, without TLS, on any free port.
+    #[must_use]
+    pub fn new(server: Server, clock: Clock, journal: Journal, faults: Faults) -> Self {
+        Self { port: 0, tls: None, classify: Arc::new(move |_| server), clock, journal, faults }
+    }
+}
+
+/// A running listener. Dropping it ends it and closes its connections.
+#[must_use = "dropping it ends the server"]
+pub struct Serving {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    tls: bool,
+    close: watch::Sender<u64>,
+    stop: watch::Sender<bool>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: ServeOptions,
+    router: Router,
+    /// Work that goes on after its client has gone (see [`Fault::CommitLater`]).
+    parked: Tasks,
+}
+
+/// A set of tasks that end when it is dropped.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+impl Tasks {
+    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+}
+
+/// Runs the streams of one HTTP/2 connection as tasks that end with the connection.
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.spawn(task);
+    }
+}
+
+/// Closes the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+struct Closed;
+
+/// Starts a listener on the loopback address that hands requests to `router`.
+///
+/// # Errors
+/// When the port can't be bound.
+pub async fn serve(options: ServeOptions, router: Router) -> io::Result<Serving> {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port))).await?;
+    let addr = listener.local_addr()?;
+    let acceptor = options.tls.clone().map(TlsAcceptor::from);
+    let tls = acceptor.is_some();
+    let (close, stop) = (watch::Sender::new(0), watch::Sender::new(false));
+    let shared = Arc::new(Shared { options, router, parked: Tasks::default() });
+    let accepting = tokio::spawn(accept(listener, acceptor, shared.clone(), close.clone(), stop.subscribe()));
+    Ok(Serving { addr, tls, close, stop, accepting: Mutex::new(Some(accepting)), shared })
+}
+
+impl Serving {
+    /// `http://127.0.0.1:port`, or `https://…` with TLS; no slash at the end.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.addr)
+    }
+
+    /// Closes every open connection and goes on listening.
+    pub fn close_connections(&self) {
+        self.close.send_modify(|count| *count += 1);
+    }
+
+    /// Stops listening, closes every connection, ends parked requests unexecuted, and returns when that is done.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(accepting) = accepting {
+            // An error would mean that it was aborted, which ends it as well.
+            let _ended = accepting.await;
+        }
+        let mut parked = std::mem::take(&mut *self.shared.parked.lock());
+        parked.shutdown().await;
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if let Some(accepting) = self.accepting.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            accepting.abort();
+        }
+        self.shared.parked.lock().abort_all();
+    }
+}
+
+impl fmt::Debug for Serving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").field("url", &self.url()).finish()
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+    close: watch::Sender<u64>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, acceptor.clone(), shared.clone(), close.subscribe()));
+            }
+            // Out of descriptors or the like: let others go on, then look again.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+    connections.shutdown().await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+    mut close: watch::Receiver<u64>,
+) {
+    // Small answers must not wait for each other.
+    let _unsupported = stream.set_nodelay(true);
+    let served = async {
+        match acceptor {
+            Some(acceptor) => {
+                // A client that doesn't trust us goes away here; what it sees is its own error.
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    converse(TokioIo::new(stream), shared).await;
+                }
+            }
+            None => converse(TokioIo::new(stream), shared).await,
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        _ = close.changed() => {}
+    }
+}
+
+async fn converse(io: impl hyper::rt::Read + hyper::rt::Write + Unpin + 'static, shared: Arc<Shared>) {
+    let mut builder = auto::Builder::new(Tasks::default());
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new());
+    let service = service_fn(move |request| answer(request, shared.clone()));
+    // An error here is the client's going away, or a connection that a fault closed.
+    let _ended = builder.serve_connection(io, service).await;
+}
+
+/// One request from its arrival to the head of its answer.
+async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Body>, Closed> {
+    let (parts, incoming) = request.into_parts();
+    let Ok(collected) = Limited::new(incoming, REQUEST_LIMIT).collect().await else {
+        return Ok(status_only(StatusCode::PAYLOAD_TOO_LARGE));
+    };
+    let info = describe(&shared.options, &parts, collected.to_bytes());
+    let journal = &shared.options.journal;
+    let index = journal.add(Entry {
+        index: 0,
+        server: info.server,
+        time: shared.options.clock.now(),
+        method: info.method.clone(),
+        path: info.path.clone(),
+        query: info.query.clone(),
+        user_agent: info.user_agent.clone(),
+        status: None,
+        fault: None,
+        executed: false,
+        request_body: (!info.body.is_empty()).then(|| info.body.to_vec()),
+    });
+    let call = Call { shared: shared.clone(), parts, body: info.body.clone(), index };
+    let answered = match shared.options.faults.judge(&info) {
+        Verdict::Pass => Ok(call.execute().await),
+        Verdict::Frozen => {
+            call.note("Frozen");
+            Err(Closed)
+        }
+        Verdict::FreezeNow(mut thaw) => {
+            call.note("Freeze");
+            drop(call.execute().await);
+            shared.options.faults.freeze_done();
+            thaw.released().await;
+            Err(Closed)
+        }
+        Verdict::Apply(fault, hold) => {
+            call.note(fault.name());
+            call.suffer(fault, hold).await
+        }
+    };
+    if let Ok(response) = &answered {
+        let status = response.status().as_u16();
+        journal.update(index, |entry| entry.status = Some(status));
+    }
+    answered
+}
+
+fn describe(options: &ServeOptions, parts: &Parts, body: Bytes) -> RequestInfo {
+    let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    RequestInfo {
+        server: (options.classify)(parts.uri.path()),
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        user_agent: agent.unwrap_or_default().to_owned(),
+        headers: parts.headers.clone(),
+        body,
+    }
+}
+
+/// A request that can be executed, more than once if need be.
+#[derive(Clone)]
+struct Call {
+    shared: Arc<Shared>,
+    parts: Parts,
+    body: Bytes,
+    index: u64,
+}
+
+impl Call {
+    fn note(&self, fault: &str) {
+        self.shared.options.journal.update(self.index, |entry| entry.fault = Some(fault.to_owned()));
+    }
+
+    async fn execute(&self) -> Response<Body> {
+        self.shared.options.journal.update(self.index, |entry| entry.executed = true);
+        let request = Request::from_parts(self.parts.clone(), Body::from(self.body.clone()));
+        let done: Result<_, Infallible> = self.shared.router.clone().oneshot(request).await;
+        match done {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn suffer(self, fault: Fault, mut hold: Hold) -> Result<Response<Body>, Closed> {
+        match fault {
+            Fault::Refuse => Err(Closed),
+            Fault::LoseAnswer => {
+                drop(self.execute().await);
+                Err(Closed)
+            }
+            Fault::Answer(canned) => Ok(response(canned)),
+            Fault::AnswerAfter(canned) => {
+                drop(self.execute().await);
+                Ok(response(canned))
+            }
+            Fault::Delay(time) => {
+                tokio::select! {
+                    () = tokio::time::sleep(time) => {}
+                    () = hold.released() => {}
+                }
+                Ok(self.execute().await)
+            }
+            Fault::HangBefore => {
+                hold.released().await;
+                Ok(self.execute().await)
+            }
+            Fault::HangAfter => {
+                let response = self.execute().await;
+                hold.released().await;
+                Ok(response)
+            }
+            Fault::Truncate => Ok(body::truncated(self.execute().await).await),
+            Fault::Drip => Ok(body::dripped(self.execute().await, hold)),
+            Fault::CommitLater => self.commit_later(hold).await,
+            Fault::Twice => {
+                drop(self.execute().await);
+                Ok(self.execute().await)
+            }
+            Fault::Redirect { status, location } => {
+                Ok(response(Canned { status, headers: vec![("location".to_owned(), location)], body: Vec::new() }))
+            }
+        }
+    }
+
+    /// Executes in a task of the server's own, since the client may leave meanwhile and take its request's future with it.
+    async fn commit_later(self, mut hold: Hold) -> Result<Response<Body>, Closed> {
+        let (done, answered) = oneshot::channel();
+        let parked = self.shared.parked.clone();
+        parked.spawn(async move {
+            hold.released().await;
+            let response = self.execute().await;
+            // No one listens if the client has gone.
+            let _gone = done.send(response);
+        });
+        answered.await.map_err(|_| Closed)
+    }
+}
+
+fn response(canned: Canned) -> Response<Body> {
+    let mut response = Response::builder().status(canned.status);
+    for (name, value) in &canned.headers {
+        response = response.header(name, value);
+    }
+    // A test's own mistake (a header with a line break, a status of 1000) shows as a 500 that no server here sends.
+    response.body(Body::from(canned.body)).unwrap_or_else(|_| status_only(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+fn status_only(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests;
