@@ -1,0 +1,668 @@
+//! A spec, checked once at the border: texts become names, durations and times, or findings that name the field.
+//!
+//! The CRD's schema refuses the same things earlier. This is what holds for objects that are older than the schema.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use kube::core::Duration as GoDuration;
+use sha2::{Digest, Sha256};
+
+use super::{
+    names::{InvalidName, Label, OrgName, ResourcePath, Scope, SecretName},
+    token::{DeletionPolicy, RotationPolicy, SecretDeletionPolicy, SecretType, TokenSpec, Verification},
+};
+
+/// What a user did wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FieldProblem {
+    /// The path from the object's root: `spec.repositories[0].name`.
+    pub field: String,
+    /// What is wrong with it and what is expected.
+    pub message: String,
+}
+
+impl std::fmt::Display for FieldProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// What a token may act on, as Docker Hub takes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// `TYPE_REPO`.
+    Repository(ResourcePath, Vec<Scope>),
+    /// `TYPE_ORG`.
+    Organization(ResourcePath, Vec<Scope>),
+}
+
+/// When a token expires.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Expiry {
+    /// So long after it was made.
+    After(Duration),
+    /// At this time.
+    At(Timestamp),
+    /// Never.
+    Never,
+}
+
+impl std::fmt::Display for Expiry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::After(lifetime) => write!(f, "{}s", lifetime.as_secs()),
+            Self::At(time) => write!(f, "{time}"),
+            Self::Never => f.write_str("never"),
+        }
+    }
+}
+
+/// How long before expiry a token is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RenewBefore {
+    /// A third of the lifetime.
+    Third,
+    /// So long before.
+    Duration(Duration),
+    /// This much of the lifetime, in percent.
+    Percentage(u8),
+}
+
+/// When and how a token is replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RotationRules {
+    /// Whether the schedule rotates, or only whoever asks.
+    pub automatic: bool,
+    /// How long before expiry.
+    pub before: RenewBefore,
+    /// How long after it was made, in any case.
+    pub interval: Option<Duration>,
+    /// How long the previous token lives on.
+    pub overlap: Duration,
+    /// Any change rotates now.
+    pub trigger: Option<String>,
+    /// Whether a new token is proved.
+    pub verify: bool,
+}
+
+/// The Secret that a token is delivered in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretShape {
+    /// Its name.
+    pub name: SecretName,
+    /// Its type.
+    pub kind: SecretType,
+    /// The keys under `auths`.
+    pub registries: Vec<String>,
+    /// Labels from the template.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations from the template.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether it stays when the object goes.
+    pub retain: bool,
+}
+
+impl SecretShape {
+    /// Changes when anything but the value must be written anew.
+    pub fn layout_hash(&self, organization: &OrgName) -> String {
+        digest(&format!("{organization}\n{self:?}"))
+    }
+}
+
+/// A token's spec with every part checked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// The user's part of the label.
+    pub label: Label,
+    /// The description; empty for none.
+    pub description: String,
+    /// What it may do, in a stable order.
+    pub resources: Vec<Resource>,
+    /// Whether it is to be active.
+    pub active: bool,
+    /// When it expires.
+    pub expiry: Expiry,
+    /// When and how it is replaced.
+    pub rotation: RotationRules,
+    /// What becomes of it at the end.
+    pub deletion: DeletionPolicy,
+    /// The Secret.
+    pub secret: SecretShape,
+}
+
+impl Wanted {
+    /// Changes when the token at Docker Hub must be patched.
+    pub fn shape_hash(&self) -> String {
+        digest(&format!("{:?}\n{:?}\n{:?}", self.label, self.description, self.resources))
+    }
+}
+
+/// The first 16 hex digits of a SHA-256: enough to see a change.
+fn digest(text: &str) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(text)[..8])
+}
+
+/// Prefixes of labels and annotations that command other controllers. A tenant could make them copy the Secret away
+/// or delete it.
+const RESERVED: [&str; 8] = [
+    "kubernetes.io",
+    "k8s.io",
+    "oat-operator.dev",
+    "emberstack.com",
+    "mittwald.de",
+    "external-secrets.io",
+    "argoproj.io",
+    "reflector.v1.k8s.emberstack.com",
+];
+
+/// Reads durations as Go writes them. Negative and unreadable ones are refused.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("{:?} is no duration: expected one like 1h30m", text.chars().take(32).collect::<String>());
+    // The parser panics at numbers that no duration can hold.
+    let digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or_default();
+    if text.len() > 32 || digits > 12 {
+        return Err(refused());
+    }
+    let parsed: GoDuration = text.parse().map_err(|_| refused())?;
+    if text.is_empty() || text.starts_with('-') || parsed.is_negative() {
+        return Err(refused());
+    }
+    Ok(parsed.into())
+}
+
+/// Collects findings while the parts of a spec are read.
+struct Reader {
+    problems: Vec<FieldProblem>,
+}
+
+impl Reader {
+    fn problem(&mut self, field: impl Into<String>, message: impl ToString) {
+        self.problems.push(FieldProblem { field: field.into(), message: message.to_string() });
+    }
+
+    fn name<T>(&mut self, field: impl Into<String>, parsed: Result<T, InvalidName>) -> Option<T> {
+        parsed.map_err(|invalid| self.problem(field, invalid)).ok()
+    }
+
+    fn duration(&mut self, field: &str, text: Option<&str>) -> Option<Duration> {
+        duration(text?).map_err(|message| self.problem(field, message)).ok()
+    }
+
+    fn scopes(&mut self, field: &str, texts: &[String]) -> Vec<Scope> {
+        let parse = |(i, text): (usize, &String)| self.name(format!("{field}[{i}]"), Scope::parse(text));
+        let mut scopes: Vec<_> = texts.iter().enumerate().filter_map(parse).collect();
+        scopes.sort();
+        scopes.dedup();
+        scopes
+    }
+}
+
+/// Checks a spec. `allowed` are the prefixes of template keys that the operator's flags permit.
+pub fn wanted(
+    spec: &TokenSpec,
+    organization: Option<&OrgName>,
+    namespace: &str,
+    name: &str,
+    allowed: &[String],
+) -> Result<Wanted, Vec<FieldProblem>> {
+    let mut reader = Reader { problems: Vec::new() };
+    let label = match &spec.label {
+        Some(text) => reader.name("spec.label", Label::parse(text)),
+        None => Some(Label::of_object(namespace, name)),
+    };
+    let description = spec.description.clone().unwrap_or_default();
+    if description.chars().count() > 200 || description.chars().any(char::is_control) {
+        reader.problem("spec.description", "expected at most 200 characters, none of them control characters");
+    }
+    let resources = resources(&mut reader, spec, organization);
+    let expiry = expiry(&mut reader, spec);
+    let rotation = rotation(&mut reader, spec, expiry.as_ref());
+    let secret = secret(&mut reader, spec, name, allowed);
+    match (label, expiry, rotation, secret) {
+        (Some(label), Some(expiry), Some(rotation), Some(secret)) if reader.problems.is_empty() => Ok(Wanted {
+            label,
+            description,
+            resources,
+            active: spec.active,
+            expiry,
+            rotation,
+            deletion: spec.deletion_policy,
+            secret,
+        }),
+        _ => Err(reader.problems),
+    }
+}
+
+fn resources(reader: &mut Reader, spec: &TokenSpec, organization: Option<&OrgName>) -> Vec<Resource> {
+    if spec.repositories.len() > 50 {
+        reader.problem("spec.repositories", "expected at most 50");
+    }
+    let mut resources = Vec::new();
+    for (i, repository) in spec.repositories.iter().enumerate() {
+        let field = format!("spec.repositories[{i}]");
+        let path = reader.name(format!("{field}.name"), ResourcePath::parse(&repository.name));
+        if spec.repositories.iter().take(i).any(|other| other.name == repository.name) {
+            reader.problem(format!("{field}.name"), "is there twice: put all scopes into one entry");
+        }
+        let scopes = reader.scopes(&format!("{field}.scopes"), &repository.scopes);
+        if repository.scopes.is_empty() {
+            reader.problem(format!("{field}.scopes"), "expected at least one scope, such as scope-image-pull");
+        }
+        resources.extend(path.map(|path| Resource::Repository(path, scopes)));
+    }
+    if spec.public_repositories {
+        let pull = Scope::parse("scope-image-pull").ok().into_iter().collect();
+        resources.push(Resource::Repository(ResourcePath::public(), pull));
+    }
+    let scopes = reader.scopes("spec.organizationScopes", &spec.organization_scopes);
+    if let (Some(organization), false) = (organization, scopes.is_empty()) {
+        resources.push(Resource::Organization(ResourcePath::organization(organization), scopes));
+    }
+    let asked = spec.public_repositories || !spec.repositories.is_empty() || !spec.organization_scopes.is_empty();
+    if !asked {
+        reader.problem(
+            "spec.repositories",
+            "a token needs repositories, publicRepositories or organizationScopes: Docker Hub makes none that may do nothing",
+        );
+    }
+    resources.sort();
+    resources
+}
+
+fn expiry(reader: &mut Reader, spec: &TokenSpec) -> Option<Expiry> {
+    let field = "spec.expiration";
+    let expiration = spec.expiration.clone().unwrap_or_default();
+    match (&expiration.lifetime, &expiration.time, expiration.never) {
+        (Some(text), None, None) => {
+            let lifetime = reader.duration("spec.expiration.lifetime", Some(text))?;
+            if (10..=87_600 * 3600).contains(&lifetime.as_secs()) {
+                return Some(Expiry::After(lifetime));
+            }
+            reader.problem("spec.expiration.lifetime", "lifetime must be between 10s and 87600h");
+        }
+        (None, Some(text), None) => match text.parse::<Timestamp>() {
+            Ok(time) => return Some(Expiry::At(time)),
+            Err(_) => reader.problem("spec.expiration.time", "expected a time in RFC 3339, e.g. 2027-01-31T00:00:00Z"),
+        },
+        (None, None, Some(true)) => return Some(Expiry::Never),
+        (None, None, Some(false)) => reader.problem(field, "never can only be true; leave it out otherwise"),
+        _ => reader.problem(field, "exactly one of lifetime, time and never is needed"),
+    }
+    None
+}
+
+fn rotation(reader: &mut Reader, spec: &TokenSpec, expiry: Option<&Expiry>) -> Option<RotationRules> {
+    let rules = &spec.rotation;
+    let duration = reader.duration("spec.rotation.renewBefore", rules.renew_before.as_deref());
+    let before = match (duration, rules.renew_before_percentage) {
+        (Some(_), Some(_)) => {
+            reader.problem("spec.rotation", "renewBefore and renewBeforePercentage exclude each other");
+            return None;
+        }
+        (Some(before), None) => RenewBefore::Duration(before),
+        (None, Some(percentage)) if (1..=99).contains(&percentage) => RenewBefore::Percentage(percentage),
+        (None, Some(_)) => {
+            reader.problem("spec.rotation.renewBeforePercentage", "expected 1 to 99");
+            return None;
+        }
+        (None, None) => RenewBefore::Third,
+    };
+    if matches!(before, RenewBefore::Duration(before) if before.is_zero()) {
+        reader.problem("spec.rotation.renewBefore", "must be longer than 0s: a token that expires fails pulls");
+    }
+    if let (RenewBefore::Duration(before), Some(Expiry::After(lifetime))) = (before, expiry)
+        && before >= *lifetime
+    {
+        reader.problem("spec.rotation.renewBefore", "must be shorter than expiration.lifetime");
+    }
+    let interval = reader.duration("spec.rotation.interval", rules.interval.as_deref());
+    if interval.is_some_and(|interval| interval.as_secs() < 10) {
+        reader.problem("spec.rotation.interval", "interval must be at least 10s");
+    }
+    let overlap = reader.duration("spec.rotation.overlap", Some(&rules.overlap))?;
+    Some(RotationRules {
+        automatic: rules.policy == RotationPolicy::Automatic,
+        before,
+        interval,
+        overlap,
+        trigger: rules.trigger.clone(),
+        verify: rules.verification == Verification::Registry,
+    })
+}
+
+fn secret(reader: &mut Reader, spec: &TokenSpec, object: &str, allowed: &[String]) -> Option<SecretShape> {
+    let secret = &spec.secret;
+    let name = reader.name("spec.secret.name", SecretName::parse(secret.name.as_deref().unwrap_or(object)));
+    for (field, keys) in [("labels", &secret.template.labels), ("annotations", &secret.template.annotations)] {
+        for (key, value) in keys {
+            let message = template_key(key, allowed).or_else(|| label_value(value).filter(|_| field == "labels"));
+            if let Some(message) = message {
+                reader.problem(format!("spec.secret.template.{field}[{key:?}]"), message);
+            }
+        }
+    }
+    if secret.registries.is_empty() {
+        reader.problem("spec.secret.registries", "expected at least one, such as https://index.docker.io/v1/");
+    }
+    Some(SecretShape {
+        name: name?,
+        kind: secret.kind,
+        registries: secret.registries.clone(),
+        labels: secret.template.labels.clone(),
+        annotations: secret.template.annotations.clone(),
+        retain: secret.deletion_policy == SecretDeletionPolicy::Retain,
+    })
+}
+
+/// Why a key may not stand in a template, if it may not.
+fn template_key(key: &str, allowed: &[String]) -> Option<String> {
+    if allowed.iter().any(|prefix| key.starts_with(prefix.as_str())) {
+        return None;
+    }
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    if name.is_empty() || !is_qualified(name) || domain.is_some_and(|domain| SecretName::parse(domain).is_err()) {
+        return Some("no valid key: expected <domain>/<name> or <name>".into());
+    }
+    let domain = domain.unwrap_or_default();
+    let reserved = RESERVED.iter().find(|r| domain == **r || domain.ends_with(&format!(".{r}")))?;
+    Some(format!(
+        "keys under {reserved} command other controllers; the operator's --allow-template-key can permit this one"
+    ))
+}
+
+/// Why a text may not be a label's value: Kubernetes would refuse the Secret after the token was made.
+fn label_value(value: &str) -> Option<String> {
+    let fits = is_qualified(value);
+    (!fits).then(|| {
+        "no valid value: expected at most 63 letters, digits, -, _ and . with a letter or digit at each end".into()
+    })
+}
+
+/// The grammar that names of keys and values of labels share; nothing is a value too.
+fn is_qualified(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63 && text.chars().all(inner) && edge(text.chars().next()) && edge(text.chars().last())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn org() -> OrgName {
+        OrgName::parse("acme").unwrap()
+    }
+
+    /// A spec with these fields besides one repository, checked.
+    fn read_with(fields: Value, allowed: &[String]) -> Result<Wanted, Vec<FieldProblem>> {
+        let mut spec = json!({"repositories": [{"name": "acme/api", "scopes": ["scope-image-pull"]}]});
+        let fields = fields.as_object().unwrap().clone();
+        spec.as_object_mut().unwrap().extend(fields);
+        let spec: TokenSpec = serde_json::from_value(spec).unwrap();
+        wanted(&spec, Some(&org()), "payments", "pull", allowed)
+    }
+
+    fn read(fields: Value) -> Result<Wanted, Vec<FieldProblem>> {
+        read_with(fields, &[])
+    }
+
+    #[track_caller]
+    fn good(fields: Value) -> Wanted {
+        read(fields.clone()).unwrap_or_else(|problems| panic!("{fields}: {problems:?}"))
+    }
+
+    /// The findings as users see them.
+    fn problems(fields: Value) -> Vec<String> {
+        read(fields).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_defaults() {
+        let wanted = good(json!({}));
+        assert_eq!(wanted.label.as_str(), "payments/pull");
+        assert_eq!((wanted.description.as_str(), wanted.active), ("", true));
+        assert_eq!(wanted.expiry, Expiry::After(Duration::from_secs(90 * 86_400)));
+        let rules = RotationRules {
+            automatic: true,
+            before: RenewBefore::Third,
+            interval: None,
+            overlap: Duration::from_secs(3600),
+            trigger: None,
+            verify: true,
+        };
+        assert_eq!(wanted.rotation, rules);
+        assert_eq!(wanted.deletion, DeletionPolicy::Delete);
+        assert_eq!(wanted.secret.name.as_str(), "pull");
+        assert_eq!(wanted.secret.kind, SecretType::DockerConfigJson);
+        assert_eq!(wanted.secret.registries, ["https://index.docker.io/v1/"]);
+        assert!(!wanted.secret.retain);
+    }
+
+    #[test]
+    fn every_field() {
+        let wanted = good(json!({
+            "label": "payments pull", "description": "for payments", "active": false,
+            "repositories": [
+                {"name": "acme/b", "scopes": ["scope-image-push", "scope-image-pull", "scope-image-push"]},
+                {"name": "acme/*", "scopes": ["scope-image-pull"]},
+            ],
+            "publicRepositories": true, "organizationScopes": ["scope-member-read"],
+            "expiration": {"never": true},
+            "rotation": {"policy": "Manual", "renewBeforePercentage": 33, "interval": "720h", "overlap": "0s",
+                         "trigger": "x", "verification": "None"},
+            "deletionPolicy": "Retain",
+            "secret": {"name": "dockerhub", "type": "Opaque", "registries": ["dhi.io"], "deletionPolicy": "Retain",
+                       "template": {"labels": {"team": "a.b_c-D"}, "annotations": {"acme.dev/note": "any text!"}}},
+        }));
+        assert_eq!(
+            (wanted.label.as_str(), wanted.description.as_str(), wanted.active),
+            ("payments pull", "for payments", false)
+        );
+        let texts: Vec<_> = wanted.resources.iter().map(|resource| format!("{resource:?}")).collect();
+        assert_eq!(texts.len(), 4);
+        assert!(texts[0].contains("*/*/public") && texts[1].contains("acme/*"), "{texts:?}");
+        assert!(
+            texts[2].contains("[Scope(\"scope-image-pull\"), Scope(\"scope-image-push\")]"),
+            "sorted, once each: {texts:?}"
+        );
+        assert!(texts[3].starts_with("Organization(ResourcePath(\"acme\")"), "{texts:?}");
+        assert_eq!(wanted.expiry, Expiry::Never);
+        let rules = RotationRules {
+            automatic: false,
+            before: RenewBefore::Percentage(33),
+            interval: Some(Duration::from_secs(720 * 3600)),
+            overlap: Duration::ZERO,
+            trigger: Some("x".into()),
+            verify: false,
+        };
+        assert_eq!(wanted.rotation, rules);
+        assert_eq!(wanted.deletion, DeletionPolicy::Retain);
+        assert_eq!((wanted.secret.name.as_str(), wanted.secret.kind), ("dockerhub", SecretType::Opaque));
+        assert!(wanted.secret.retain);
+        assert_eq!(wanted.secret.labels["team"], "a.b_c-D");
+        assert_eq!(wanted.secret.annotations["acme.dev/note"], "any text!");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_field() {
+        let long = |number: usize| "x".repeat(number);
+        let repository = |name: &str, scopes: Value| json!({"repositories": [{"name": name, "scopes": scopes}]});
+        let lifetime = |text: &str| json!({"expiration": {"lifetime": text}});
+        let rotation = |fields: Value| json!({"rotation": fields});
+        let label = |key: &str, value: &str| json!({"secret": {"template": {"labels": {key: value}}}});
+        let annotation = |key: &str| json!({"secret": {"template": {"annotations": {key: "x"}}}});
+        let twice = json!({"repositories": [
+            {"name": "acme/api", "scopes": ["scope-image-pull"]}, {"name": "acme/api", "scopes": ["scope-image-push"]}]});
+        let many: Vec<_> =
+            (0..51).map(|i| json!({"name": format!("acme/r{i}"), "scopes": ["scope-image-pull"]})).collect();
+        let nothing = json!({"repositories": [], "publicRepositories": false});
+        let cases = [
+            (json!({"label": "a [b]"}), "spec.label"),
+            (json!({"label": ""}), "spec.label"),
+            (json!({"label": long(61)}), "spec.label"),
+            (json!({"label": " a"}), "spec.label"),
+            (json!({"description": long(201)}), "spec.description"),
+            (json!({"description": "a\u{1b}[31m"}), "spec.description"),
+            (repository("api", json!(["scope-image-pull"])), "spec.repositories[0].name"),
+            (repository("acme/../x", json!(["scope-image-pull"])), "spec.repositories[0].name"),
+            (repository("*/*/public", json!(["scope-image-pull"])), "spec.repositories[0].name"),
+            (repository("acme/api", json!([])), "spec.repositories[0].scopes"),
+            (repository("acme/api", json!(["scope-image-pull", "pull"])), "spec.repositories[0].scopes[1]"),
+            (twice, "spec.repositories[1].name"),
+            (json!({"repositories": many}), "spec.repositories"),
+            (nothing, "spec.repositories"),
+            (json!({"organizationScopes": ["admin"]}), "spec.organizationScopes[0]"),
+            (lifetime("9s"), "spec.expiration.lifetime"),
+            (lifetime("87601h"), "spec.expiration.lifetime"),
+            (lifetime("-1h"), "spec.expiration.lifetime"),
+            (lifetime("90d"), "spec.expiration.lifetime"),
+            (lifetime(""), "spec.expiration.lifetime"),
+            (json!({"expiration": {"time": "tomorrow"}}), "spec.expiration.time"),
+            (json!({"expiration": {"never": false}}), "spec.expiration"),
+            (json!({"expiration": {}}), "spec.expiration"),
+            (json!({"expiration": {"never": true, "lifetime": "1h"}}), "spec.expiration"),
+            (rotation(json!({"renewBefore": "soon"})), "spec.rotation.renewBefore"),
+            (rotation(json!({"renewBefore": "0s"})), "spec.rotation.renewBefore"),
+            (rotation(json!({"renewBefore": "2160h"})), "spec.rotation.renewBefore"),
+            (rotation(json!({"renewBeforePercentage": 0})), "spec.rotation.renewBeforePercentage"),
+            (rotation(json!({"renewBeforePercentage": 100})), "spec.rotation.renewBeforePercentage"),
+            (rotation(json!({"renewBefore": "1h", "renewBeforePercentage": 5})), "spec.rotation"),
+            (rotation(json!({"interval": "9s"})), "spec.rotation.interval"),
+            (rotation(json!({"interval": "x"})), "spec.rotation.interval"),
+            (rotation(json!({"overlap": "-5m"})), "spec.rotation.overlap"),
+            (json!({"secret": {"name": "Docker_Hub"}}), "spec.secret.name"),
+            (json!({"secret": {"registries": []}}), "spec.secret.registries"),
+            (label("app.kubernetes.io/name", "x"), "spec.secret.template.labels[\"app.kubernetes.io/name\"]"),
+            (label("oat-operator.dev/owner", "x"), "spec.secret.template.labels[\"oat-operator.dev/owner\"]"),
+            (label("", "x"), "spec.secret.template.labels[\"\"]"),
+            (label("-a", "x"), "spec.secret.template.labels[\"-a\"]"),
+            (label("a/b/c", "x"), "spec.secret.template.labels[\"a/b/c\"]"),
+            (label("A.dev/b", "x"), "spec.secret.template.labels[\"A.dev/b\"]"),
+            (label("/b", "x"), "spec.secret.template.labels[\"/b\"]"),
+            (label("team", "two words"), "spec.secret.template.labels[\"team\"]"),
+            (label("team", &long(64)), "spec.secret.template.labels[\"team\"]"),
+            (annotation("reflector.v1.k8s.emberstack.com/reflection-auto-enabled"), "spec.secret.template.annotations"),
+            (annotation("replicator.v1.mittwald.de/replicate-to"), "spec.secret.template.annotations"),
+            (annotation("external-secrets.io/type"), "spec.secret.template.annotations"),
+            (annotation("argocd.argoproj.io/tracking-id"), "spec.secret.template.annotations"),
+            (annotation("k8s.io/x"), "spec.secret.template.annotations"),
+        ];
+        for (fields, field) in cases {
+            let found = problems(fields.clone());
+            assert_eq!(found.len(), 1, "{fields}: {found:?}");
+            let (path, message) = found[0].split_once(": ").unwrap();
+            let matches = path == field || path.starts_with(&format!("{field}["));
+            assert!(matches && message.len() > 10, "{fields}: {found:?} instead of {field}");
+        }
+    }
+
+    #[test]
+    fn all_findings_are_told_at_once() {
+        let found = problems(json!({
+            "label": "[", "description": "\u{7}", "expiration": {"lifetime": "1s"}, "rotation": {"overlap": "x"},
+            "secret": {"name": "_", "registries": []},
+        }));
+        let fields: Vec<_> = found.iter().map(|text| text.split(':').next().unwrap()).collect();
+        let expected = [
+            "spec.label",
+            "spec.description",
+            "spec.expiration.lifetime",
+            "spec.rotation.overlap",
+            "spec.secret.name",
+            "spec.secret.registries",
+        ];
+        assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn the_edges_are_allowed() {
+        for fields in [
+            json!({"expiration": {"lifetime": "10s"}}),
+            json!({"expiration": {"lifetime": "87600h"}}),
+            json!({"expiration": {"time": "2027-01-31T00:00:00+01:00"}}),
+            json!({"rotation": {"renewBefore": "2159h59m59s"}}),
+            json!({"rotation": {"renewBeforePercentage": 1}}),
+            json!({"rotation": {"renewBeforePercentage": 99}}),
+            json!({"rotation": {"interval": "10s"}}),
+            json!({"rotation": {"overlap": "0s"}}),
+            json!({"label": "x".repeat(60)}),
+            json!({"description": "x".repeat(200)}),
+            json!({"repositories": []}),
+            json!({"repositories": [], "publicRepositories": false, "organizationScopes": ["scope-member-read"]}),
+            json!({"secret": {"template": {"labels": {"team": "", "notkubernetes.io.acme.dev/x": "y"}}}}),
+            json!({"secret": {"template": {"annotations": {"mykubernetes.io/x": "two words"}}}}),
+        ] {
+            good(fields);
+        }
+    }
+
+    #[test]
+    fn flags_permit_keys_of_a_template() {
+        let fields = json!({"secret": {"template": {"labels": {"app.kubernetes.io/name": "x"}}}});
+        let allow = |prefix: &str| read_with(fields.clone(), &[prefix.to_owned()]);
+        assert!(allow("app.kubernetes.io/").is_ok());
+        assert!(allow("app.kubernetes.io/name").is_ok());
+        assert!(allow("argoproj.io/").is_err());
+    }
+
+    #[test]
+    fn hashes_change_with_what_they_stand_for() {
+        let shape = |fields| good(fields).shape_hash();
+        let base = shape(json!({}));
+        assert_eq!(base.len(), 16);
+        assert_ne!(shape(json!({"label": "other"})), base);
+        assert_ne!(shape(json!({"description": "other"})), base);
+        assert_ne!(shape(json!({"publicRepositories": false})), base);
+        assert_ne!(shape(json!({"organizationScopes": ["scope-member-read"]})), base);
+        // What Docker Hub doesn't hold, or what can't be patched, is no part of it.
+        assert_eq!(shape(json!({"active": false, "expiration": {"never": true}, "secret": {"name": "x"}})), base);
+        let order = |names: [&str; 2]| {
+            let repositories = names.map(|name| json!({"name": name, "scopes": ["scope-image-pull"]}));
+            shape(json!({"repositories": repositories}))
+        };
+        assert_eq!(order(["acme/a", "acme/b"]), order(["acme/b", "acme/a"]), "the order says nothing");
+        let layout = |fields| good(fields).secret.layout_hash(&org());
+        let base = layout(json!({}));
+        assert_ne!(layout(json!({"secret": {"registries": ["dhi.io"]}})), base);
+        assert_ne!(layout(json!({"secret": {"type": "Opaque"}})), base);
+        assert_ne!(layout(json!({"secret": {"template": {"labels": {"a": "b"}}}})), base);
+        assert_ne!(layout(json!({"secret": {"template": {"annotations": {"a": "b"}}}})), base);
+        assert_ne!(good(json!({})).secret.layout_hash(&OrgName::parse("other").unwrap()), base);
+        assert_eq!(layout(json!({"label": "other", "rotation": {"overlap": "2h"}})), base);
+    }
+
+    #[test]
+    fn expirations_in_words_tell_them_apart() {
+        let text = |fields: Value| good(json!({"expiration": fields})).expiry.to_string();
+        assert_eq!(text(json!({"lifetime": "1h30m"})), "5400s");
+        assert_eq!(text(json!({"lifetime": "5400s"})), "5400s");
+        assert_eq!(text(json!({"time": "2027-01-31T00:00:00+01:00"})), "2027-01-30T23:00:00Z");
+        assert_eq!(text(json!({"never": true})), "never");
+    }
+
+    #[test]
+    fn without_an_organization_its_own_scopes_wait() {
+        let spec = json!({"organizationScopes": ["scope-member-read"]});
+        let spec: TokenSpec = serde_json::from_value(spec).unwrap();
+        let read = wanted(&spec, None, "payments", "pull", &[]).unwrap();
+        assert_eq!(read.resources.len(), 1);
+    }
+
+    #[test]
+    fn durations() {
+        let seconds = |text: &str| duration(text).map(|duration| duration.as_secs());
+        assert_eq!(seconds("1h30m"), Ok(5400));
+        assert_eq!(seconds("0s"), Ok(0));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        let most = "999999999999h".repeat(2);
+        assert!(duration(&most).is_ok(), "{most}");
+        let longest = format!("{}h", "9".repeat(31));
+        for bad in ["", "-1s", "1", "1d", "P1D", "h", &longest, "9999999999999h", "-0s", "1h ", &"1h".repeat(99)] {
+            let answer = duration(bad);
+            assert!(answer.as_ref().is_err_and(|message| message.len() < 100), "{bad}: {answer:?}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! An outcome folded back into the view, so that the next decision knows of it.
+
+use jiff::Timestamp;
+
+use super::{
+    Change, Failure, Held, List, Organization, Outcome, Secret, SecretKey, SecretState, Step, Token, Trouble, View,
+    life, schedule,
+};
+use crate::api::{
+    conditions::Reason,
+    names::{Marker, TokenId},
+};
+
+impl View {
+    /// Takes in what became of a step. Pure, like [`super::decide`].
+    pub fn absorb(&mut self, step: &Step, outcome: Outcome, now: Timestamp) {
+        if let Step::Create(new) = step {
+            self.session.tried = self.session.tried.max(new.sequence);
+        }
+        let progress = self.is_progress(&outcome);
+        match outcome {
+            Outcome::Finalized => self.object.finalizer = true,
+            Outcome::Listed(mut list) => {
+                // It began after it was asked for, even if the clock was set back meanwhile.
+                let tick = std::time::Duration::from_nanos(1);
+                list.started = list.started.max(schedule::plus(self.session.fresh_after, tick));
+                self.listed(list);
+            }
+            Outcome::Confirmed(id, token) => self.confirmed(id, token),
+            Outcome::Created(hand) => {
+                let token = Token {
+                    label: hand.token.label.clone(),
+                    sequence: Some(hand.token.sequence),
+                    active: true,
+                    expires: hand.token.expires,
+                    last_used: None,
+                };
+                self.with_list(|list| {
+                    list.tokens.insert(hand.token.id.clone(), token);
+                    list.total += 1;
+                });
+                self.hand = Some(hand);
+            }
+            Outcome::Proved => self.hand.iter_mut().for_each(|hand| hand.proved = true),
+            Outcome::Unproved(message) => self.unproved(step, message, now),
+            Outcome::Fetched(hand) => self.hand = Some(hand),
+            Outcome::NotFetched(key) => self.secret(&key, |secret| {
+                if let SecretState::Ours(held) = &mut secret.state {
+                    held.value_hash = None;
+                }
+            }),
+            Outcome::Published(results) => self.published(step, results, now),
+            Outcome::Remembered(memory) => {
+                self.memory = memory;
+                self.session.gone = None;
+            }
+            Outcome::Updated(id, change) => self.updated(&id, change),
+            Outcome::Deleted(id) => self.deleted(&id),
+            Outcome::Removed(keys) => {
+                keys.iter().for_each(|key| self.secret(key, |secret| secret.state = SecretState::Absent))
+            }
+            Outcome::Blanked(keys) => {
+                keys.iter().for_each(|key| self.secret(key, |secret| secret.state = SecretState::Absent))
+            }
+            Outcome::Released => self.object.finalizer = false,
+            Outcome::Failed(trouble) => {
+                if trouble.uncertain {
+                    // Whatever was sent may have been carried out: look before anything is made. The list at hand is
+                    // too old for that, even if the clock was set back since.
+                    let listed = self.list().map_or(now, |list| list.started);
+                    self.session.fresh_after = self.session.fresh_after.max(now).max(listed);
+                }
+                self.failed(step, trouble, now);
+            }
+        }
+        if progress {
+            self.session.failure = None;
+        }
+        self.drop_spent_hand();
+    }
+
+    /// Whether an outcome ends a row of failures. Looking and making don't: what is made may be refused, and between
+    /// two lost creates there is always a list.
+    fn is_progress(&self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Listed(_)
+            | Outcome::Confirmed(..)
+            | Outcome::Created(_)
+            | Outcome::Fetched(_)
+            | Outcome::NotFetched(_)
+            | Outcome::Unproved(_)
+            | Outcome::Failed(_) => false,
+            Outcome::Deleted(id) => self.hand.as_ref().is_none_or(|hand| hand.token.id != *id),
+            Outcome::Published(results) => results.iter().all(|(_, result)| result.is_ok()),
+            Outcome::Finalized
+            | Outcome::Proved
+            | Outcome::Remembered(_)
+            | Outcome::Updated(..)
+            | Outcome::Removed(_)
+            | Outcome::Blanked(_)
+            | Outcome::Released => true,
+        }
+    }
+
+    fn listed(&mut self, list: List) {
+        // What the list shows is not gone, and a token that came back under its id is none.
+        if self.session.gone.as_ref().is_some_and(|id| list.tokens.contains_key(id)) {
+            self.session.gone = None;
+        }
+        if let Organization::Known(account) = &mut self.organization {
+            account.list = Some(list);
+            account.trouble = None;
+        }
+        self.follow_list();
+    }
+
+    fn confirmed(&mut self, id: TokenId, token: Option<Token>) {
+        match token {
+            Some(token) => {
+                self.with_list(|list| {
+                    list.tokens.insert(id, token);
+                });
+                self.follow_list();
+            }
+            None => {
+                self.with_list(|list| {
+                    list.tokens.remove(&id);
+                });
+                let current = self.memory.token.as_ref().is_some_and(|token| token.id == id);
+                self.session.gone = current.then_some(id);
+            }
+        }
+    }
+
+    /// What was gathered agrees with itself: the remembered facts that Docker Hub may change follow the list, and a
+    /// value that is remembered and everywhere is not in hand any more.
+    pub fn see_current(&mut self) {
+        self.drop_spent_hand();
+        self.follow_list();
+    }
+
+    fn follow_list(&mut self) {
+        let Organization::Known(account) = &self.organization else {
+            return;
+        };
+        let (Some(token), Some(list)) = (&mut self.memory.token, &account.list) else {
+            return;
+        };
+        let Some(found) = list.tokens.get(&token.id) else {
+            return;
+        };
+        token.active = found.active;
+        let day = std::time::Duration::from_secs(24 * 3600);
+        let seen = token.last_used.or(token.created).unwrap_or(Timestamp::MIN);
+        // By itself it is written once a day at most; see the status's field.
+        if found.last_used.is_some_and(|used| used >= schedule::plus(seen, day)) {
+            token.last_used = found.last_used;
+        }
+    }
+
+    fn unproved(&mut self, step: &Step, message: String, now: Timestamp) {
+        self.hand.iter_mut().for_each(|hand| hand.refusals += 1);
+        self.failed(step, Trouble { reason: Reason::VerificationFailed, message, retry: None, uncertain: false }, now);
+    }
+
+    fn published(&mut self, step: &Step, results: Vec<(SecretKey, Result<Held, Trouble>)>, now: Timestamp) {
+        let mut worst = None;
+        for (key, result) in results {
+            match result {
+                Ok(held) => self.secret(&key, |secret| {
+                    secret.state = SecretState::Ours(held);
+                    secret.failure = None;
+                }),
+                Err(trouble) => {
+                    if trouble.reason == Reason::SecretConflict {
+                        self.secret(&key, |secret| secret.state = SecretState::Foreign);
+                    }
+                    self.secret(&key, |secret| secret.failure = Some((trouble.reason, trouble.message.clone())));
+                    worst = Some(trouble);
+                }
+            }
+        }
+        if let Some(trouble) = worst {
+            self.failed(step, trouble, now);
+        }
+    }
+
+    /// A value is held no longer than until it is remembered and everywhere.
+    fn drop_spent_hand(&mut self) {
+        let Some(hand) = &self.hand else { return };
+        let remembered = self.memory.token.as_ref().is_some_and(|token| token.id == hand.token.id);
+        if remembered && life::in_place(self, &hand.token) {
+            self.hand = None;
+        }
+    }
+
+    fn updated(&mut self, id: &TokenId, change: Change) {
+        let ours = (self.object.cluster.clone(), self.object.identity.clone());
+        self.with_list(|list| {
+            let Some(token) = list.tokens.get_mut(id) else { return };
+            if let Some(label) = &change.label {
+                let marker = Marker::parse(label).map(|(_, marker)| marker);
+                let own = |marker: &Marker| (&marker.cluster, &marker.identity) == (&ours.0, &ours.1);
+                token.sequence = marker.filter(own).map(|marker| marker.sequence);
+                token.label = label.clone();
+            }
+            token.active = change.active.unwrap_or(token.active);
+        });
+        if let Some(token) = self.memory.token.as_mut().filter(|token| token.id == *id) {
+            token.active = change.active.unwrap_or(token.active);
+            if let Some(label) = change.label {
+                token.label = label;
+            }
+            if let Some(hash) = change.shape_hash {
+                token.shape_hash = hash;
+            }
+        }
+    }
+
+    fn deleted(&mut self, id: &TokenId) {
+        self.with_list(|list| {
+            if list.tokens.remove(id).is_some() {
+                list.total = list.total.saturating_sub(1);
+            }
+        });
+        self.memory.previous.retain(|previous| previous.id != *id);
+        self.memory.token.take_if(|token| token.id == *id);
+        if self.hand.as_ref().is_some_and(|hand| hand.token.id == *id) {
+            self.hand = None;
+        }
+    }
+
+    /// Remembers a failure and when to try again: as told, else by the count, sooner as expiry comes near.
+    fn failed(&mut self, step: &Step, trouble: Trouble, now: Timestamp) {
+        // A failure of long ago is not of the same row.
+        let recent = |failure: &&Failure| now <= schedule::plus(failure.not_before, 2 * schedule::LONGEST);
+        let count = self.failure().filter(recent).map_or(0, |failure| failure.count).saturating_add(1);
+        let expires = self.memory.token.as_ref().and_then(|token| token.expires);
+        // After expiry there is nothing left to hurry for.
+        let left = expires.filter(|expires| self.object.deleting.is_none() && now < *expires);
+        let left = left.map(|expires| schedule::between(now, expires));
+        // An API server that has just started forbids everything until it knows its roles: that passes within seconds.
+        let passes = trouble.reason == Reason::Forbidden && !step.needs_hub();
+        let stalls = trouble.reason.stalls() && !passes;
+        let wait = if stalls { schedule::backoff(u32::MAX, left) } else { schedule::backoff(count, left) };
+        let not_before = trouble.retry.unwrap_or_else(|| schedule::plus(now, wait));
+        if let Organization::Known(account) = &mut self.organization
+            && trouble.reason == Reason::CredentialsInvalid
+        {
+            // The organization's client says so too from now on, and says when it is over.
+            account.trouble = Some(trouble.clone());
+        }
+        let publishing = matches!(step, Step::Publish(_) | Step::Fetch(_));
+        self.session.failure = Some(Failure { trouble, count, not_before, publishing, basis: self.basis() });
+    }
+
+    fn with_list(&mut self, change: impl FnOnce(&mut List)) {
+        if let Organization::Known(account) = &mut self.organization
+            && let Some(list) = &mut account.list
+        {
+            change(list);
+        }
+    }
+
+    fn secret(&mut self, key: &SecretKey, change: impl FnOnce(&mut Secret)) {
+        if let Some(secret) = self.secrets.iter_mut().find(|secret| secret.key == *key) {
+            change(secret);
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The rules of a token's life, in order. Each returns the next step, or leaves it to the next rule.
+
+use jiff::Timestamp;
+
+use super::{
+    Account, Change, Failure, Hand, Held, List, Memory, NewToken, Organization, Previous, Remembered, Secret,
+    SecretKey, SecretState, Step, View, Why, checks, farewell,
+    quota::{self, Place},
+    schedule,
+};
+use crate::api::{conditions::Reason, names::TokenId, valid::Wanted};
+
+/// What a rule says.
+#[allow(clippy::large_enum_variant, reason = "one at a time, handed on at once")]
+pub(super) enum Next {
+    /// Do this.
+    Do(Step),
+    /// Wait: why, and until when at the latest.
+    Wait(Reason, String, Option<Timestamp>),
+    /// Nothing is left to do.
+    Settled,
+}
+
+/// How often a new token's proof may be refused before the token is given up.
+const REFUSALS: u32 = 3;
+
+pub(super) fn next(view: &View, now: Timestamp) -> Next {
+    if view.object.deleting.is_some() {
+        return farewell::next(view, now);
+    }
+    // An emergency waits for no correct spec.
+    if let Some(step) = deactivate_revoked(view, now) {
+        return Next::Do(step);
+    }
+    if let Some(finding) = checks::first(view, now) {
+        return Next::Wait(finding.reason, finding.message, None);
+    }
+    let (Ok(wanted), Organization::Known(account)) = (&view.object.wanted, &view.organization) else {
+        // The checks have just looked at both.
+        return Next::Settled;
+    };
+    if !view.object.finalizer {
+        return Next::Do(Step::AddFinalizer);
+    }
+    if let Some(step) = finish(view, wanted, now) {
+        return Next::Do(step);
+    }
+    if let Some(failure) = view.failure().filter(|_| undelivered(view)) {
+        return Next::Wait(failure.trouble.reason, failure.trouble.message.clone(), Some(failure.not_before));
+    }
+    let Some(list) = &account.list else {
+        return first_list(account);
+    };
+    if let Some(why) = replacement(view, wanted, list, now) {
+        return match why {
+            Replacement::Confirm(id) => Next::Do(Step::Confirm(id)),
+            Replacement::Needed => mint(view, wanted, account, list, now),
+            Replacement::Forbidden(message) => Next::Wait(Reason::Expired, message, None),
+        };
+    }
+    let step = heal(view, now).or_else(|| tidy(view, wanted, list, now));
+    match (step, publishing_rests(view, now)) {
+        (Some(step), _) => Next::Do(step),
+        (None, Some(failure)) if !everywhere(view) => {
+            Next::Wait(failure.trouble.reason, failure.trouble.message.clone(), Some(failure.not_before))
+        }
+        (None, _) => Next::Settled,
+    }
+}
+
+/// All that is left to do when the current token is where it should be.
+fn tidy(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    let edit = || edit(view, wanted, list, now);
+    let clean = || surplus(view, wanted).or_else(|| retire(view, wanted, list, now)).or_else(|| sweep(view, list));
+    // If one of them fails again and again, the other gets its turn.
+    match view.failure() {
+        Some(failure) if failure.count % 2 == 1 => clean().or_else(edit),
+        _ => edit().or_else(clean),
+    }
+}
+
+/// The organization's client lists on its own at its start and wakes us.
+fn first_list(account: &Account) -> Next {
+    match &account.trouble {
+        _ if account.suspended => {
+            Next::Wait(Reason::OrganizationNotReady, "the organization is suspended".into(), None)
+        }
+        Some(trouble) => Next::Wait(trouble.reason, trouble.message.clone(), trouble.retry),
+        None => {
+            Next::Wait(Reason::OrganizationNotReady, "the organization's tokens have not been listed yet".into(), None)
+        }
+    }
+}
+
+/// Whether the annotation `revoke` asks for something that has not been done.
+fn revoke_pending(view: &View) -> bool {
+    view.object.requests.revoke.is_some() && view.object.requests.revoke != view.memory.handled.revoke
+}
+
+/// Emergency: the current token stops working at once, before its replacement is made.
+fn deactivate_revoked(view: &View, now: Timestamp) -> Option<Step> {
+    let Organization::Known(account) = &view.organization else { return None };
+    let token = view.memory.token.as_ref().filter(|_| revoke_pending(view))?;
+    // Docker Hub changes nothing about an expired token, and it works no more.
+    let expired = token.expires.is_some_and(|expires| expires <= now);
+    // What the list lacks is asked for by its id first.
+    let active = match &account.list {
+        Some(list) => list.tokens.get(&token.id).is_some_and(|found| found.active),
+        None => token.active,
+    };
+    let change = Change { active: Some(false), ..Change::default() };
+    (active && !expired).then(|| Step::Update(token.id.clone(), change))
+}
+
+/// A value in hand goes its way: proved, published, remembered.
+fn finish(view: &View, wanted: &Wanted, now: Timestamp) -> Option<Step> {
+    let hand = view.hand.as_ref()?;
+    let newer = unremembered(view);
+    if newer && (hand.refusals >= REFUSALS || hand.token.expires.is_some_and(|expires| expires <= now)) {
+        // It will never work, or not any more.
+        return Some(Step::Delete(hand.token.id.clone(), Why::Unproved));
+    }
+    if !hand.proved {
+        return Some(Step::Prove);
+    }
+    // Remembered as soon as one Secret holds it: Secrets that can't be written must not hold that up.
+    if newer && view.wanted_secrets().any(|secret| carries(secret, &hand.token)) {
+        return Some(Step::Remember(succession(view, wanted, hand, now)));
+    }
+    if publishing_rests(view, now).is_some() {
+        return None;
+    }
+    let layout = layout(view, wanted)?;
+    let missing = view.wanted_secrets().filter(|secret| !holds(secret, &hand.token, &layout));
+    let missing: Vec<SecretKey> = missing.map(|secret| secret.key.clone()).collect();
+    (!missing.is_empty()).then_some(Step::Publish(missing))
+}
+
+/// Whether the token in hand is newer than the remembered one.
+fn unremembered(view: &View) -> bool {
+    let remembered = view.memory.token.as_ref().map(|token| token.sequence);
+    view.hand.as_ref().is_some_and(|hand| remembered.is_none_or(|sequence| sequence < hand.token.sequence))
+}
+
+/// Whether a new token waits for a Secret that can be written. Meanwhile no other is made.
+fn undelivered(view: &View) -> bool {
+    let held = |hand: &Hand| view.wanted_secrets().any(|secret| carries(secret, &hand.token));
+    unremembered(view) && !view.hand.as_ref().is_some_and(held)
+}
+
+/// The failure after which Secrets are not written for a while. Other work goes on.
+fn publishing_rests(view: &View, now: Timestamp) -> Option<&Failure> {
+    view.failure().filter(|failure| failure.publishing && now < failure.not_before)
+}
+
+/// The memory once the token in hand is the current one.
+fn succession(view: &View, wanted: &Wanted, hand: &Hand, now: Timestamp) -> Memory {
+    let revoked = hand.handled.revoke.is_some() && hand.handled.revoke != view.memory.handled.revoke;
+    // One token lives on at most. Those before it were replaced twice.
+    let doomed = view.memory.previous.iter().cloned();
+    let mut previous: Vec<_> = doomed
+        .map(|previous| Previous { revocation: previous.revocation.min(schedule::whole(now)), ..previous })
+        .collect();
+    if let Some(former) = &view.memory.token {
+        let dead = view.session.gone.as_ref() == Some(&former.id)
+            || former.expires.is_some_and(|expires| expires <= now)
+            || revoked;
+        let revocation = if dead { now } else { schedule::plus(now, wanted.rotation.overlap) };
+        previous.push(Previous {
+            id: former.id.clone(),
+            sequence: former.sequence,
+            revocation: schedule::whole(revocation),
+        });
+    }
+    Memory { token: Some(hand.token.clone()), previous, handled: hand.handled.clone() }
+}
+
+/// Whether a new token is needed.
+enum Replacement {
+    Needed,
+    /// The list lacks the current token: ask by id before anything is concluded.
+    Confirm(TokenId),
+    /// The token is dead and the rules forbid a new one.
+    Forbidden(String),
+}
+
+fn replacement(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Replacement> {
+    let Some(token) = &view.memory.token else {
+        return Some(Replacement::Needed);
+    };
+    let gone = view.session.gone.as_ref() == Some(&token.id);
+    if !gone && !list.tokens.contains_key(&token.id) {
+        return Some(Replacement::Confirm(token.id.clone()));
+    }
+    if !wanted.active {
+        // Nothing is made that must not work. Activating it again comes back here, before the old one is activated.
+        return None;
+    }
+    if revoke_pending(view) {
+        return Some(Replacement::Needed);
+    }
+    let asked = asked(&view.object.requests.trigger, &view.memory.handled.trigger)
+        || asked(&view.object.requests.rotate, &view.memory.handled.rotate);
+    let expired = token.expires.is_some_and(|expires| expires <= now);
+    if expired && !wanted.rotation.automatic && !asked {
+        let message = "the token has expired and rotation.policy is Manual: change rotation.trigger, or set the policy to Automatic";
+        return Some(Replacement::Forbidden(message.into()));
+    }
+    let due = schedule::renewal(wanted, token, &view.object.uid).is_some_and(|(time, _)| time <= now);
+    let otherwise = token.expiry != wanted.expiry.to_string();
+    let in_hand = view.hand.as_ref().is_some_and(|hand| hand.token.id == token.id);
+    let lost = !everywhere(view) && copy(view, token).is_none() && !in_hand;
+    (asked || expired || due || gone || otherwise || lost).then_some(Replacement::Needed)
+}
+
+/// A request is new when it differs from the last one handled. Taking it away asks for nothing.
+fn asked(request: &Option<String>, handled: &Option<String>) -> bool {
+    request.is_some() && request != handled
+}
+
+fn mint(view: &View, wanted: &Wanted, account: &Account, list: &List, now: Timestamp) -> Next {
+    if list.started <= view.session.fresh_after {
+        return Next::Do(Step::Refresh);
+    }
+    if let Some(step) = make_room(view, wanted, list, now) {
+        return Next::Do(step);
+    }
+    let rotation = view.memory.token.is_some();
+    match quota::place(account, list, rotation, now) {
+        Place::Free => {}
+        Place::Ask => return Next::Do(Step::Refresh),
+        Place::Full(message, again) => return Next::Wait(Reason::QuotaExceeded, message, Some(again)),
+    }
+    let sequence = highest(view, list).saturating_add(1);
+    let label = view.marker(sequence).label(&wanted.label);
+    Next::Do(Step::Create(NewToken {
+        sequence,
+        label,
+        description: wanted.description.clone(),
+        resources: wanted.resources.clone(),
+        expires: schedule::expiration(&wanted.expiry, now),
+        expiry: wanted.expiry.to_string(),
+        shape_hash: wanted.shape_hash(),
+        handled: view.object.requests.clone(),
+        verify: wanted.rotation.verify,
+        urgent: rotation,
+    }))
+}
+
+/// What is not needed any more goes before another token is made, so that an object has two tokens at most.
+///
+/// That cuts an overlap short if tokens are rotated faster than that. Not after a failure: a token that can't be
+/// deleted must not stop a rotation.
+fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    if view.failure().is_some() || !clean(view) {
+        return None;
+    }
+    let former = || view.memory.previous.first().map(|previous| discard(&previous.id, list));
+    retire(view, wanted, list, now).or_else(|| sweep(view, list)).or_else(former)
+}
+
+/// How far ahead of the status a Secret's sequence is believed: anybody who may edit the Secret may edit it.
+const AHEAD: u64 = 1000;
+
+/// The highest sequence seen anywhere: at Docker Hub, in a Secret, in the status, or sent in this term.
+fn highest(view: &View, list: &List) -> u64 {
+    let at_hub = list.tokens.values().filter_map(|token| token.sequence);
+    let remembered = view.memory.token.iter().map(|token| token.sequence);
+    let previous = view.memory.previous.iter().map(|previous| previous.sequence);
+    let known = at_hub.chain(remembered).chain(previous).max().unwrap_or(0).max(view.session.tried);
+    let in_secrets = view.secrets.iter().filter_map(held).map(|held| held.sequence);
+    in_secrets.filter(|sequence| *sequence <= known.saturating_add(AHEAD)).max().unwrap_or(0).max(known)
+}
+
+/// A Secret was changed or is missing: written again from an intact copy. Without one, [`replacement`] mints.
+fn heal(view: &View, now: Timestamp) -> Option<Step> {
+    let wanted = view.object.wanted.as_ref().ok()?;
+    let token = view.memory.token.as_ref()?;
+    let layout = layout(view, wanted)?;
+    let broken = view.wanted_secrets().any(|secret| !holds(secret, token, &layout));
+    // A value in hand is written by `finish`; if that failed, it waits its time there.
+    if !broken || view.hand.is_some() || publishing_rests(view, now).is_some() {
+        return None;
+    }
+    copy(view, token).map(|secret| Step::Fetch(secret.key.clone()))
+}
+
+/// What Docker Hub holds differs from what is wanted: changed in place.
+fn edit(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    let token = view.memory.token.as_ref()?;
+    let found = list.tokens.get(&token.id)?;
+    if found.expires.is_some_and(|expires| expires <= now) {
+        // Docker Hub changes nothing about an expired token.
+        return None;
+    }
+    let label = view.marker(token.sequence).label(&wanted.label);
+    let shape = wanted.shape_hash();
+    let mut change = Change::default();
+    if token.shape_hash != shape {
+        change.description = Some(wanted.description.clone());
+        change.resources = Some(wanted.resources.clone());
+    }
+    if token.shape_hash != shape || found.label != label {
+        change.label = Some(label);
+        change.shape_hash = Some(shape);
+    }
+    if found.active != wanted.active {
+        change.active = Some(wanted.active);
+    }
+    (change != Change::default()).then(|| Step::Update(token.id.clone(), change))
+}
+
+/// Secrets of ours that the spec doesn't ask for any more.
+fn surplus(view: &View, wanted: &Wanted) -> Option<Step> {
+    let ours = |secret: &&Secret| !secret.wanted && matches!(secret.state, SecretState::Ours(_));
+    let keys: Vec<_> = view.secrets.iter().filter(ours).map(|secret| secret.key.clone()).collect();
+    if keys.is_empty() || !everywhere(view) {
+        return None;
+    }
+    Some(if wanted.secret.retain { Step::Blank(keys) } else { Step::Remove(keys) })
+}
+
+/// Replaced tokens whose time is over, or that must not work as the current one must not. Not while a Secret of ours may
+/// still hold one.
+fn retire(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    let due = view.memory.previous.iter().find(|previous| previous.revocation <= now || !wanted.active)?;
+    clean(view).then(|| discard(&due.id, list))
+}
+
+/// The end of a replaced token.
+fn discard(id: &TokenId, list: &List) -> Step {
+    let revoked = list.tokens.get(id).is_some_and(|found| !found.active);
+    Step::Delete(id.clone(), if revoked { Why::Revoked } else { Why::Replaced })
+}
+
+/// Tokens of this object that nobody remembers: left over from a create whose answer was lost.
+///
+/// Only up to the remembered sequence: with that written, no one can publish them any more.
+fn sweep(view: &View, list: &List) -> Option<Step> {
+    let token = view.memory.token.as_ref()?;
+    let known = |id: &TokenId| *id == token.id || view.memory.previous.iter().any(|previous| previous.id == *id);
+    let left = |(id, found): &(&TokenId, &super::Token)| {
+        found.sequence.is_some_and(|sequence| sequence <= token.sequence) && !known(id)
+    };
+    let (id, _) = list.tokens.iter().find(left)?;
+    clean(view).then(|| Step::Delete(id.clone(), Why::Orphan))
+}
+
+/// The layout that a wanted Secret must have.
+fn layout(view: &View, wanted: &Wanted) -> Option<String> {
+    match &view.organization {
+        Organization::Known(account) => Some(wanted.secret.layout_hash(&account.name)),
+        Organization::Missing(_) => None,
+    }
+}
+
+/// Whether a Secret holds the value of a token.
+pub(super) fn carries(secret: &Secret, token: &Remembered) -> bool {
+    held(secret).is_some_and(|held| held.value_hash.as_ref() == Some(&token.value_hash))
+}
+
+/// Whether a Secret holds a token just as it is wanted.
+fn holds(secret: &Secret, token: &Remembered, layout: &str) -> bool {
+    let fits = |held: &Held| held.sequence == token.sequence && held.layout_hash == layout;
+    carries(secret, token) && held(secret).is_some_and(fits)
+}
+
+/// Whether every wanted Secret holds a token just as it is wanted.
+pub(super) fn in_place(view: &View, token: &Remembered) -> bool {
+    let layout = view.object.wanted.as_ref().ok().and_then(|wanted| layout(view, wanted));
+    view.wanted_secrets().all(|secret| match &layout {
+        Some(layout) => holds(secret, token, layout),
+        None => carries(secret, token),
+    })
+}
+
+fn held(secret: &Secret) -> Option<&Held> {
+    match &secret.state {
+        SecretState::Ours(held) => Some(held),
+        SecretState::Absent | SecretState::Foreign => None,
+    }
+}
+
+/// A Secret of ours, wanted or not, that holds the remembered value.
+fn copy<'a>(view: &'a View, token: &Remembered) -> Option<&'a Secret> {
+    view.secrets.iter().find(|secret| carries(secret, token))
+}
+
+/// Whether every wanted Secret holds the current token.
+fn everywhere(view: &View) -> bool {
+    let Some(token) = &view.memory.token else { return false };
+    view.wanted_secrets().all(|secret| carries(secret, token))
+}
+
+/// Whether, besides, no other Secret of ours holds anything else: then older tokens are in none.
+fn clean(view: &View) -> bool {
+    let Some(token) = &view.memory.token else { return false };
+    let ours = view.secrets.iter().filter(|secret| held(secret).is_some());
+    everywhere(view) && ours.into_iter().all(|secret| carries(secret, token))
+}

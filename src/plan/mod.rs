@@ -1,0 +1,484 @@
+//! What is to be done about a token: a pure function of what is known, and of the time.
+//!
+//! ```text
+//!                        ┌────────────────────────── lost answer: list, mint past it ─────────────┐
+//!                        ▼                                                                        │
+//!  AddFinalizer ─► Refresh ─► Create ─► Prove ─► Publish ─► Remember ─► (rest) ─► Delete old ─► (rest)
+//!                                         │                    ▲                     (overlap over)
+//!                                         └─ refused: Delete   │
+//!  edits, drift: Update                    Fetch ─► Publish ───┘ (a changed Secret, healed from an intact copy)
+//!  revoke:       Update(deactivate) ─► Create ─► Prove ─► Publish ─► Remember ─► Delete old
+//!  deletion:     Remove | Blank ─► Delete | Update ─► Release
+//! ```
+//!
+//! [`decide`] returns one [`Step`] or rests. Whoever carries the step out tells the [`Outcome`] to [`View::absorb`] and
+//! asks again. The model checker, `status.plan` and the controller all use this one function.
+//!
+//! Reading order: the types here, [`decide()`], [`life`] (the rules in order), [`farewell`] (the rules of the end),
+//! [`checks`], [`quota`], [`schedule`], [`absorb`].
+//!
+//! Invariant: no I/O, clock, randomness, async or logging. Files here import std, serde, jiff and `crate::api` only.
+
+#![deny(missing_docs)]
+
+mod absorb;
+mod checks;
+mod decide;
+mod facts;
+mod farewell;
+mod life;
+mod quota;
+pub mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+pub use decide::{decide, outlook};
+
+use crate::api::{
+    conditions::{Facts, Reason},
+    names::{ClusterId, Identity, Marker, OrgName, TokenId},
+    token::LastHandled,
+    valid::{FieldProblem, Resource, Wanted},
+};
+
+/// Everything that a decision may depend on, besides the time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    /// The token object.
+    pub object: Object,
+    /// What its status remembers.
+    pub memory: Memory,
+    /// The organization that it refers to.
+    pub organization: Organization,
+    /// The Secrets that are wanted, and those of ours that are not.
+    pub secrets: Vec<Secret>,
+    /// A token whose value this process holds.
+    pub hand: Option<Hand>,
+    /// What this process remembers since it became the leader.
+    pub session: Session,
+}
+
+/// The token object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Object {
+    /// Its uid; the source of jitter.
+    pub uid: String,
+    /// The first part of its tokens' marker.
+    pub cluster: ClusterId,
+    /// The second part of its tokens' marker.
+    pub identity: Identity,
+    /// Its generation.
+    pub generation: i64,
+    /// Since when it is being deleted.
+    pub deleting: Option<Timestamp>,
+    /// Whether it has our finalizer.
+    pub finalizer: bool,
+    /// Its spec, checked.
+    pub wanted: Result<Wanted, Vec<FieldProblem>>,
+    /// The requests to rotate and revoke that it carries.
+    pub requests: LastHandled,
+}
+
+/// What the status remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Memory {
+    /// The token whose value is in the Secrets.
+    pub token: Option<Remembered>,
+    /// Tokens that were replaced and live on.
+    pub previous: Vec<Previous>,
+    /// The requests that have been carried out.
+    pub handled: LastHandled,
+}
+
+/// The token whose value is in the Secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Remembered {
+    /// Docker Hub's id: what counts. A sequence may come twice across two leaders.
+    pub id: TokenId,
+    /// The whole label.
+    pub label: String,
+    /// Which token of this object it is.
+    pub sequence: u64,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// When it expires, if ever.
+    pub expires: Option<Timestamp>,
+    /// Whether it was active when last seen.
+    pub active: bool,
+    /// When it was last used, as far as looked at.
+    pub last_used: Option<Timestamp>,
+    /// The SHA-256 of its value.
+    pub value_hash: String,
+    /// The hash of the label, description and resources that it has.
+    pub shape_hash: String,
+    /// The expiration that was asked for.
+    pub expiry: String,
+}
+
+/// A token that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Previous {
+    /// Docker Hub's id.
+    pub id: TokenId,
+    /// Which token of this object it was.
+    pub sequence: u64,
+    /// When it is deleted.
+    pub revocation: Timestamp,
+}
+
+/// The organization that the object refers to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Organization {
+    /// There is no such object; in words.
+    Missing(String),
+    /// It is there.
+    Known(Account),
+}
+
+/// An organization and what Docker Hub says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Account {
+    /// Its name at Docker Hub.
+    pub name: OrgName,
+    /// How many tokens it may have.
+    pub limit: u32,
+    /// How many places are kept for rotations.
+    pub reserved: u32,
+    /// Whether nothing is to be asked or changed.
+    pub suspended: bool,
+    /// Its tokens.
+    pub list: Option<List>,
+    /// Why it can't be worked with at present.
+    pub trouble: Option<Trouble>,
+}
+
+/// A snapshot of an organization's tokens, cut down to what concerns the object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct List {
+    /// When its first page was asked for: it shows nothing that was made later, and may show what was deleted later.
+    pub started: Timestamp,
+    /// How many tokens the organization has.
+    pub total: u32,
+    /// Those with the object's marker, and those that the object remembers.
+    pub tokens: BTreeMap<TokenId, Token>,
+}
+
+/// A token at Docker Hub.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// The whole label.
+    pub label: String,
+    /// The sequence in its marker, if it carries the object's marker.
+    pub sequence: Option<u64>,
+    /// Whether it is active.
+    pub active: bool,
+    /// When it expires, if ever.
+    pub expires: Option<Timestamp>,
+    /// When it was last used.
+    pub last_used: Option<Timestamp>,
+}
+
+/// Names a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretKey {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A Secret that is wanted or that is ours.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Secret {
+    /// Which.
+    pub key: SecretKey,
+    /// Whether the spec asks for it.
+    pub wanted: bool,
+    /// What is there.
+    pub state: SecretState,
+    /// Why the last write of this pass failed.
+    pub failure: Option<(Reason, String)>,
+}
+
+/// What is there under a Secret's name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SecretState {
+    /// Nothing.
+    Absent,
+    /// A Secret that we did not make.
+    Foreign,
+    /// A Secret of this object.
+    Ours(Held),
+}
+
+/// What a Secret of ours holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// The sequence in its annotation.
+    pub sequence: u64,
+    /// The SHA-256 of the value in its data, if the data can be read.
+    pub value_hash: Option<String>,
+    /// What it says of everything but the value.
+    pub layout_hash: String,
+}
+
+/// A token whose value this process holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hand {
+    /// The token, as it will be remembered.
+    pub token: Remembered,
+    /// The requests that its making carries out.
+    pub handled: LastHandled,
+    /// Whether it may be published: proved, or made without proof, or read from an intact Secret.
+    pub proved: bool,
+    /// How often its proof was refused.
+    pub refusals: u32,
+}
+
+/// What this process remembers of the object since it became the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Session {
+    /// A create needs a list that began after this: the start of the term, or the last create without a clear answer.
+    pub fresh_after: Timestamp,
+    /// The highest sequence that was sent in this term, whatever came of it: none is sent twice.
+    pub tried: u64,
+    /// The last attempt that failed.
+    pub failure: Option<Failure>,
+    /// The remembered token, if Docker Hub said by its id that it is gone.
+    pub gone: Option<TokenId>,
+    /// How long a deletion waits for an organization that is gone.
+    pub abandon_after: Duration,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// What went wrong.
+    pub trouble: Trouble,
+    /// How many in a row.
+    pub count: u32,
+    /// Not to be tried again before.
+    pub not_before: Timestamp,
+    /// Whether it was Secrets that could not be written or read: other work goes on meanwhile.
+    pub publishing: bool,
+    /// For which generation, requests and stage it counts: any edit clears it.
+    pub basis: (i64, LastHandled, bool),
+}
+
+/// Why something failed, and what helps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Trouble {
+    /// The reason that users see.
+    pub reason: Reason,
+    /// What happened, where, and what to do.
+    pub message: String,
+    /// Not to be tried before this time, if the other side said so.
+    pub retry: Option<Timestamp>,
+    /// Whether it may have been carried out all the same.
+    pub uncertain: bool,
+}
+
+/// A token that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NewToken {
+    /// Its sequence, which its label's marker carries: that marker is the intent.
+    pub sequence: u64,
+    /// The whole label.
+    pub label: String,
+    /// The description.
+    pub description: String,
+    /// What it may do.
+    pub resources: Vec<Resource>,
+    /// When it expires.
+    pub expires: Option<Timestamp>,
+    /// The expiration as the spec says it.
+    pub expiry: String,
+    /// The hash of label, description and resources.
+    pub shape_hash: String,
+    /// The requests that it carries out.
+    pub handled: LastHandled,
+    /// Whether it must be proved.
+    pub verify: bool,
+    /// Whether it goes before others: somebody's pulls fail or will soon.
+    pub urgent: bool,
+}
+
+/// What is to be changed about a token. `None` leaves as is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Change {
+    /// The whole label.
+    pub label: Option<String>,
+    /// The description.
+    pub description: Option<String>,
+    /// What it may do.
+    pub resources: Option<Vec<Resource>>,
+    /// Whether it is active.
+    pub active: Option<bool>,
+    /// The hash of the shape that it has then.
+    pub shape_hash: Option<String>,
+}
+
+/// Why a token is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It was replaced and its time is over.
+    Replaced,
+    /// It was revoked.
+    Revoked,
+    /// It is left over from a create whose answer was lost.
+    Orphan,
+    /// The registry's token service refuses it.
+    Unproved,
+    /// Its object is being deleted.
+    Farewell,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Put our finalizer on the object.
+    AddFinalizer,
+    /// List the organization's tokens anew.
+    Refresh,
+    /// Ask for one token by its id: a list may lack what is there.
+    Confirm(TokenId),
+    /// Make a token. Sent once.
+    Create(NewToken),
+    /// Prove the value in hand at the registry's token service.
+    Prove,
+    /// Read the value from a Secret of ours whose hash is the remembered one.
+    Fetch(SecretKey),
+    /// Write the value in hand to these Secrets.
+    Publish(Vec<SecretKey>),
+    /// Write this to the status, if nobody wrote the object since.
+    Remember(Memory),
+    /// Change a token at Docker Hub.
+    Update(TokenId, Change),
+    /// Delete a token at Docker Hub.
+    Delete(TokenId, Why),
+    /// Delete these Secrets.
+    Remove(Vec<SecretKey>),
+    /// Take the value out of these Secrets and let them go.
+    Blank(Vec<SecretKey>),
+    /// Take our finalizer off the object; `true` where tokens may be left at Docker Hub.
+    Release {
+        /// Whether tokens may be left at Docker Hub.
+        abandoned: bool,
+    },
+}
+
+impl Step {
+    /// Whether Docker Hub is asked or changed.
+    pub fn needs_hub(&self) -> bool {
+        matches!(
+            self,
+            Self::Refresh | Self::Confirm(_) | Self::Create(_) | Self::Prove | Self::Update(..) | Self::Delete(..)
+        )
+    }
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The finalizer is there.
+    Finalized,
+    /// The tokens.
+    Listed(List),
+    /// The token with this id, or that there is none.
+    Confirmed(TokenId, Option<Token>),
+    /// The token was made and its value is in hand.
+    Created(Hand),
+    /// The registry's token service takes the value.
+    Proved,
+    /// It doesn't.
+    Unproved(String),
+    /// The value was read from a Secret.
+    Fetched(Hand),
+    /// That Secret holds something else.
+    NotFetched(SecretKey),
+    /// What became of each Secret.
+    Published(Vec<(SecretKey, Result<Held, Trouble>)>),
+    /// The status is written.
+    Remembered(Memory),
+    /// The token was changed.
+    Updated(TokenId, Change),
+    /// The token is not there any more.
+    Deleted(TokenId),
+    /// The Secrets are not there any more.
+    Removed(Vec<SecretKey>),
+    /// The Secrets hold no value and are not ours any more.
+    Blanked(Vec<SecretKey>),
+    /// The object is let go.
+    Released,
+    /// It failed, or it is not known whether it did.
+    Failed(Trouble),
+}
+
+/// A step, or rest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// One thing to do.
+    Step(Step),
+    /// Nothing until something changes or the time comes.
+    Rest(Rest),
+}
+
+/// Nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Rest {
+    /// What the status is to say.
+    pub facts: Facts,
+    /// When to look again, at the latest.
+    pub wake: Option<Timestamp>,
+}
+
+impl View {
+    /// The marker of the object's token with this sequence.
+    pub fn marker(&self, sequence: u64) -> Marker {
+        Marker { cluster: self.object.cluster.clone(), identity: self.object.identity.clone(), sequence }
+    }
+
+    /// The attempt that failed, if it still counts.
+    fn failure(&self) -> Option<&Failure> {
+        let counts = |failure: &&Failure| failure.basis == self.basis() && !self.is_over(failure.trouble.reason);
+        self.session.failure.as_ref().filter(counts)
+    }
+
+    /// Whether what somebody had to change has been changed.
+    fn is_over(&self, reason: Reason) -> bool {
+        match (reason, &self.organization) {
+            (Reason::SecretConflict, _) => self.wanted_secrets().all(|secret| secret.state != SecretState::Foreign),
+            (Reason::CredentialsInvalid, Organization::Known(account)) => {
+                account.trouble.as_ref().is_none_or(|trouble| trouble.reason != Reason::CredentialsInvalid)
+            }
+            _ => false,
+        }
+    }
+
+    /// What an edit changes.
+    fn basis(&self) -> (i64, LastHandled, bool) {
+        (self.object.generation, self.object.requests.clone(), self.object.deleting.is_some())
+    }
+
+    /// The organization's list, if there is an organization and a list.
+    fn list(&self) -> Option<&List> {
+        match &self.organization {
+            Organization::Known(account) => account.list.as_ref(),
+            Organization::Missing(_) => None,
+        }
+    }
+
+    fn wanted_secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.secrets.iter().filter(|secret| secret.wanted)
+    }
+}

@@ -1,0 +1,102 @@
+//! When: expiry, renewal, waking up, and how long to wait after a failure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::{Remembered, View};
+use crate::api::valid::{Expiry, RenewBefore, Wanted};
+
+/// The longest wait after a failure.
+pub(super) const LONGEST: Duration = Duration::from_secs(300);
+
+/// When a token that is made now expires; whole seconds, as Docker Hub keeps them.
+pub fn expiration(expiry: &Expiry, now: Timestamp) -> Option<Timestamp> {
+    match expiry {
+        Expiry::After(lifetime) => Some(whole(now.saturating_add(*lifetime).unwrap_or(Timestamp::MAX))),
+        Expiry::At(time) => Some(whole(*time)),
+        Expiry::Never => None,
+    }
+}
+
+/// When a token is to be replaced, and by which rule. `None` if no rule says so.
+///
+/// A fixed time of expiry is not renewed past: a new token would expire at the same time.
+/// A token is never renewed in the first half of its life, however its expiry came out, so that a Docker Hub that
+/// shortens lifetimes can't make us mint without end.
+pub fn renewal(wanted: &Wanted, token: &Remembered, uid: &str) -> Option<(Timestamp, &'static str)> {
+    let rules = &wanted.rotation;
+    if !rules.automatic {
+        return None;
+    }
+    let created = token.created?;
+    let by_expiry = token.expires.filter(|_| matches!(wanted.expiry, Expiry::After(_))).map(|expires| {
+        let lifetime = between(created, expires);
+        let before = match rules.before {
+            RenewBefore::Third => lifetime / 3,
+            RenewBefore::Duration(before) => before,
+            RenewBefore::Percentage(percentage) => lifetime / 100 * u32::from(percentage),
+        };
+        let due = minus(expires, before + jitter(uid, before));
+        (due.max(plus(created, lifetime / 2)), "renewBefore")
+    });
+    let by_interval = rules.interval.map(|interval| (plus(created, interval), "interval"));
+    by_expiry.into_iter().chain(by_interval).map(|(time, rule)| (whole(time), rule)).min()
+}
+
+/// Spreads the renewals of objects that were made together: up to a hundredth of the time before expiry, at most an
+/// hour, always earlier. From the uid, so that it is the same after a restart.
+fn jitter(uid: &str, before: Duration) -> Duration {
+    let most = (before / 100).min(Duration::from_secs(3600)).as_secs();
+    let hash = Sha256::digest(uid);
+    let number = hash.iter().take(4).fold(0u64, |number, byte| (number << 8) | u64::from(*byte));
+    Duration::from_secs(number % (most + 1))
+}
+
+/// How long to wait after so many failures: 1 s, doubling, at most 5 minutes, and less as expiry comes near.
+pub fn backoff(failures: u32, left: Option<Duration>) -> Duration {
+    let doubled = Duration::from_secs(1 << failures.saturating_sub(1).min(9)).min(LONGEST);
+    match left {
+        Some(left) => doubled.min((left / 20).max(Duration::from_secs(1))),
+        None => doubled,
+    }
+}
+
+/// When to look at a resting object again: the next renewal, revocation, expiry or retry.
+pub fn wake(view: &View, now: Timestamp) -> Option<Timestamp> {
+    if view.object.deleting.is_some() {
+        let abandon = view.object.deleting.map(|since| plus(since, view.session.abandon_after));
+        return abandon.filter(|time| *time > now);
+    }
+    let token = view.memory.token.as_ref();
+    let renewal = match (&view.object.wanted, token) {
+        (Ok(wanted), Some(token)) => renewal(wanted, token, &view.object.uid).map(|(time, _)| time),
+        _ => None,
+    };
+    let previous = view.memory.previous.iter().map(|previous| previous.revocation);
+    let expiry = token.and_then(|token| token.expires);
+    let retry = view.failure().map(|failure| failure.not_before);
+    let times = renewal.into_iter().chain(previous).chain(expiry).chain(retry);
+    times.filter(|time| *time > now).min()
+}
+
+/// A moment without its fraction of a second: statuses and Docker Hub keep no more.
+pub fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// The time from one moment to a later one; nothing if it is not later.
+pub fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// A moment so much later.
+pub fn plus(time: Timestamp, duration: Duration) -> Timestamp {
+    time.saturating_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// A moment so much earlier.
+pub fn minus(time: Timestamp, duration: Duration) -> Timestamp {
+    time.saturating_sub(duration).unwrap_or(Timestamp::MIN)
+}
