@@ -1,9 +1,13 @@
 //! oat-operator: Docker Hub organization access tokens as Kubernetes objects.
 //!
 //! Reading order: [`api`] (what users write), [`plan`] (what is to be done, a pure function), [`hub`] (Docker Hub over
-//! HTTP), [`clock`].
+//! HTTP), [`k8s`] (what is watched and written), [`control`] (joins them), [`serve`], [`clock`].
 
 pub mod api;
+pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod hub;
+pub mod k8s;
 pub mod plan;
+pub mod serve;

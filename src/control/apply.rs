@@ -1,0 +1,405 @@
+//! One step against the world. It decides nothing, and it is the only caller of Docker Hub's writes.
+//!
+//! Guarantees: every step becomes an [`Outcome`], failures and lost answers included; a create is sent once; nothing is
+//! written without leadership for longer than the write may take.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Api, Resource};
+
+use super::{Context, account, memo::Memo};
+use crate::{
+    api::{
+        OrganizationAccessToken,
+        conditions::Reason,
+        names::{Marker, TokenId},
+        valid::{Resource as Access, Wanted},
+    },
+    hub::{self, Urgency},
+    k8s::{Key, observe, secrets, status, write},
+    plan::{self, Change, Hand, Held, Memory, NewToken, Organization, Outcome, Remembered, Step, Trouble, View, Why},
+};
+
+/// How many Secrets are written at once.
+const WIDTH: usize = 8;
+
+/// Why a pass ends without an outcome.
+#[derive(Debug)]
+pub enum Stop {
+    /// This replica doesn't lead, or not for long enough.
+    NotLeading,
+    /// Somebody wrote the object since: begin again with what they wrote.
+    Conflict,
+}
+
+/// What a step works on.
+pub struct Pass<'a> {
+    /// What all passes share.
+    pub context: &'a Context,
+    /// The object as it was last written or shown.
+    pub object: Arc<OrganizationAccessToken>,
+    /// What this process remembers of it, the value in hand included.
+    pub memo: Memo,
+}
+
+impl Pass<'_> {
+    /// Carries a step out.
+    pub async fn apply(&mut self, step: &Step, view: &View) -> Result<Outcome, Stop> {
+        if !self.context.may_write() {
+            return Err(Stop::NotLeading);
+        }
+        match step {
+            Step::AddFinalizer => self.finalizer(true).await,
+            Step::Release { .. } => self.finalizer(false).await,
+            Step::Remember(memory) => self.remember(memory, view).await,
+            Step::Fetch(key) => Ok(self.fetch(key, view).await),
+            Step::Publish(keys) => Ok(self.publish(keys, view).await),
+            Step::Remove(keys) => Ok(self.remove(keys).await),
+            Step::Blank(keys) => Ok(self.blank(keys, view).await),
+            Step::Refresh | Step::Confirm(_) | Step::Create(_) | Step::Prove | Step::Update(..) | Step::Delete(..) => {
+                Ok(self.ask(step, view).await)
+            }
+        }
+    }
+
+    async fn finalizer(&mut self, wanted: bool) -> Result<Outcome, Stop> {
+        let written = self.context.writer.finalizer(self.object.as_ref(), wanted).await;
+        match written {
+            Ok(object) if wanted => {
+                self.wrote(object);
+                Ok(Outcome::Finalized)
+            }
+            Ok(_) => Ok(Outcome::Released),
+            Err(error) if error.is_gone() && !wanted => Ok(Outcome::Released),
+            Err(error) if error.is_gone() => Err(self.vanished()),
+            Err(error) if error.is_conflict() => Err(Stop::Conflict),
+            Err(error) => Ok(Outcome::Failed(kubernetes("set the finalizer", &error))),
+        }
+    }
+
+    async fn remember(&mut self, memory: &Memory, view: &View) -> Result<Outcome, Stop> {
+        let now = self.context.clock.now();
+        let mut then = view.clone();
+        then.absorb(&Step::Remember(memory.clone()), Outcome::Remembered(memory.clone()), now);
+        let facts = plan::outlook(&then, now);
+        match self.write_status(&then, &facts).await? {
+            Ok(()) => Ok(Outcome::Remembered(memory.clone())),
+            Err(error) => Ok(Outcome::Failed(kubernetes("write the status", &error))),
+        }
+    }
+
+    /// Writes the status if it differs. Conflicts end the pass.
+    pub async fn write_status(
+        &mut self,
+        view: &View,
+        facts: &crate::api::conditions::Facts,
+    ) -> Result<Result<(), write::Error>, Stop> {
+        let former = self.object.status.clone().unwrap_or_default();
+        let wanted = status::token_status(view, facts, &former, self.context.clock.now());
+        let Some(patch) = status::patch(&former, &wanted) else { return Ok(Ok(())) };
+        if !self.context.may_write() {
+            return Err(Stop::NotLeading);
+        }
+        let namespace = self.object.metadata.namespace.clone().unwrap_or_default();
+        let api: Api<OrganizationAccessToken> = Api::namespaced(self.context.writer.client.clone(), &namespace);
+        match self.context.writer.status(&api, self.object.as_ref(), patch).await {
+            Ok(object) => {
+                self.wrote(object);
+                Ok(Ok(()))
+            }
+            Err(error) if error.is_gone() => Err(self.vanished()),
+            Err(error) if error.is_conflict() => Err(Stop::Conflict),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// The object is gone, and no watch has said so yet.
+    fn vanished(&self) -> Stop {
+        self.forget();
+        Stop::Conflict
+    }
+
+    /// Forgets the object, unless another one has taken its name.
+    pub fn forget(&self) {
+        let uid = &self.object.metadata.uid;
+        self.context.tokens.forget(&crate::k8s::key(self.object.as_ref()), |known| known.metadata.uid == *uid);
+    }
+
+    fn wrote(&mut self, object: OrganizationAccessToken) {
+        self.context.tokens.wrote(crate::k8s::key(&object), object.clone());
+        self.object = Arc::new(object);
+    }
+
+    /// Reads the value from a Secret of ours, if it still is the remembered one.
+    async fn fetch(&mut self, key: &Key, view: &View) -> Outcome {
+        let Some(token) = view.memory.token.clone() else { return Outcome::NotFetched(key.clone()) };
+        let secret = match self.context.writer.read_secret(key).await {
+            Ok(secret) => secret,
+            Err(error) => return Outcome::Failed(kubernetes(&format!("read Secret {key}"), &error)),
+        };
+        let value = secret
+            .as_ref()
+            .and_then(secrets::credentials)
+            .map(|(_, value)| value)
+            .filter(|value| secrets::hash(value) == token.value_hash);
+        if let Some(secret) = secret {
+            let (key, entry) = secrets::entry(secret);
+            self.context.secrets.wrote(key, entry);
+        }
+        let Some(value) = value else { return Outcome::NotFetched(key.clone()) };
+        self.memo.value = Some(value);
+        Outcome::Fetched(Hand { token, handled: view.memory.handled.clone(), proved: true, refusals: 0 })
+    }
+
+    async fn publish(&self, keys: &[Key], view: &View) -> Outcome {
+        let parts = (&view.hand, &self.memo.value, &view.object.wanted, &view.organization);
+        let (Some(hand), Some(value), Ok(wanted), Organization::Known(account)) = parts else {
+            return Outcome::Failed(lost_hand());
+        };
+        let content = secrets::Content {
+            id: &hand.token.id,
+            sequence: hand.token.sequence,
+            expires: hand.token.expires,
+            organization: account.name.as_str(),
+            value,
+            shape: &wanted.secret,
+            layout: wanted.secret.layout_hash(&account.name),
+        };
+        let owner = self.owner();
+        let write = |key: &Key| {
+            let (key, secret) = (key.clone(), secrets::render(key, &owner, &content));
+            async move { (key.clone(), self.publish_one(&key, secret).await) }
+        };
+        let writes: Vec<_> = keys.iter().map(write).collect();
+        Outcome::Published(stream::iter(writes).buffer_unordered(WIDTH).collect().await)
+    }
+
+    async fn publish_one(&self, key: &Key, secret: k8s_openapi::api::core::v1::Secret) -> Result<Held, Trouble> {
+        let uid = self.object.metadata.uid.clone().unwrap_or_default();
+        let seen = self.context.secrets.get(key).filter(|entry| entry.owner == uid);
+        match self.context.writer.secret(key, secret, seen.as_deref()).await {
+            Ok(secret) => {
+                let (key, entry) = secrets::entry(secret);
+                let held = observe::held(&entry, None);
+                self.context.secrets.wrote(key, entry);
+                Ok(held)
+            }
+            Err(error) if error.is_conflict() => Err(self.in_the_way(key, &uid).await),
+            Err(error) if error.is_gone() => {
+                self.context.secrets.forget(key, |known| Some(known) == seen.as_deref());
+                Err(kubernetes(&format!("write Secret {key}"), &error))
+            }
+            Err(error) => Err(kubernetes(&format!("write Secret {key}"), &error)),
+        }
+    }
+
+    /// A Secret was there, or was written by somebody else since we saw it: look at it once.
+    async fn in_the_way(&self, key: &Key, uid: &str) -> Trouble {
+        let retry = Some(self.context.clock.now());
+        let message = format!("Secret {key} was written by somebody else at the same time");
+        let again = Trouble { reason: Reason::ProgressingWithRetry, message, retry, uncertain: false };
+        match self.context.writer.read_secret(key).await {
+            Ok(None) => {
+                self.context.secrets.forget(key, |_| true);
+                again
+            }
+            Ok(Some(secret)) => {
+                let (key, entry) = secrets::entry(secret);
+                if entry.owner == uid {
+                    self.context.secrets.wrote(key, entry);
+                    return again;
+                }
+                let message = format!(
+                    "Secret {key} exists and was not made for this object: delete it or choose another spec.secret.name"
+                );
+                Trouble { reason: Reason::SecretConflict, message, retry: None, uncertain: false }
+            }
+            Err(error) => kubernetes(&format!("read Secret {key}"), &error),
+        }
+    }
+
+    async fn remove(&self, keys: &[Key]) -> Outcome {
+        for key in keys {
+            let Some(seen) = self.context.secrets.get(key) else { continue };
+            if let Err(error) = self.context.writer.delete_secret(key, &seen).await {
+                return Outcome::Failed(kubernetes(&format!("delete Secret {key}"), &error));
+            }
+            self.context.secrets.forget(key, |known| known.uid == seen.uid);
+        }
+        Outcome::Removed(keys.to_vec())
+    }
+
+    async fn blank(&self, keys: &[Key], view: &View) -> Outcome {
+        let kind = view.object.wanted.as_ref().map(|wanted| wanted.secret.kind).unwrap_or_default();
+        for key in keys {
+            let Some(seen) = self.context.secrets.get(key) else { continue };
+            match self.context.writer.patch_secret(key, secrets::blank(kind, &seen)).await {
+                Ok(_) => self.context.secrets.forget(key, |known| known.uid == seen.uid),
+                Err(error) if error.is_gone() => self.context.secrets.forget(key, |known| known.uid == seen.uid),
+                Err(error) => return Outcome::Failed(kubernetes(&format!("empty Secret {key}"), &error)),
+            }
+        }
+        Outcome::Blanked(keys.to_vec())
+    }
+
+    fn owner(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: OrganizationAccessToken::api_version(&()).into_owned(),
+            kind: OrganizationAccessToken::kind(&()).into_owned(),
+            name: self.object.metadata.name.clone().unwrap_or_default(),
+            uid: self.object.metadata.uid.clone().unwrap_or_default(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }
+    }
+
+    /// The steps at Docker Hub.
+    async fn ask(&mut self, step: &Step, view: &View) -> Outcome {
+        let Some(hub) = account::hub(self.context, &self.object) else {
+            return Outcome::Failed(Trouble {
+                reason: Reason::OrganizationNotReady,
+                message: "the organization's client has not been started yet".into(),
+                retry: None,
+                uncertain: false,
+            });
+        };
+        let handle = &hub.handle;
+        match step {
+            Step::Refresh => match handle.refresh(Urgency::Normal).await {
+                Ok(snapshot) => Outcome::Listed(self.list(&snapshot, view)),
+                Err(error) => failed(&error),
+            },
+            Step::Confirm(id) => match handle.get(id.as_str()).await {
+                Ok(found) => {
+                    Outcome::Confirmed(id.clone(), found.map(|token| account::token_of(&token, sequence(&token, view))))
+                }
+                Err(error) => failed(&error),
+            },
+            Step::Create(new) => self.create(handle, new).await,
+            Step::Prove => self.prove(handle, view).await,
+            Step::Update(id, change) => match handle.update(id.as_str(), hub_change(change), urgency(change)).await {
+                Ok(_) => Outcome::Updated(id.clone(), change.clone()),
+                Err(error) => failed(&error),
+            },
+            Step::Delete(id, why) => {
+                let urgency = if *why == Why::Revoked { Urgency::Urgent } else { Urgency::Normal };
+                match handle.delete(id.as_str(), urgency).await {
+                    Ok(()) => Outcome::Deleted(id.clone()),
+                    Err(error) => failed(&error),
+                }
+            }
+            _ => Outcome::Failed(lost_hand()),
+        }
+    }
+
+    fn list(&self, snapshot: &hub::Snapshot, view: &View) -> plan::List {
+        let current = view.memory.token.iter().map(|token| token.id.to_string());
+        let previous = view.memory.previous.iter().map(|token| token.id.to_string());
+        let remembered: Vec<_> = current.chain(previous).collect();
+        account::list_of(snapshot, &view.object.cluster, &view.object.identity, &remembered)
+    }
+
+    async fn create(&mut self, handle: &hub::Handle, new: &NewToken) -> Outcome {
+        let urgency = if new.urgent { Urgency::Urgent } else { Urgency::Normal };
+        let asked = hub::NewToken {
+            label: new.label.clone(),
+            description: Some(new.description.clone()).filter(|text| !text.is_empty()),
+            resources: new.resources.iter().map(hub_resource).collect(),
+            expiration_time: new.expires,
+        };
+        let created = match handle.create(asked, urgency).await {
+            Ok(created) => created,
+            Err(error) => return failed(&error),
+        };
+        let Ok(id) = TokenId::parse(&created.token.id) else {
+            let message = "Docker Hub gave the new token an id that can't stand in a path".into();
+            return Outcome::Failed(Trouble { reason: Reason::HubUnavailable, message, retry: None, uncertain: true });
+        };
+        let token = Remembered {
+            id,
+            label: new.label.clone(),
+            sequence: new.sequence,
+            created: Some(created.token.creation_time.unwrap_or_else(|| self.context.clock.now())),
+            expires: created.token.expiration_time.or(new.expires),
+            active: true,
+            last_used: None,
+            value_hash: secrets::hash(&created.value),
+            shape_hash: new.shape_hash.clone(),
+            expiry: new.expiry.clone(),
+        };
+        self.memo.value = Some(created.value);
+        Outcome::Created(Hand { token, handled: new.handled.clone(), proved: !new.verify, refusals: 0 })
+    }
+
+    async fn prove(&self, handle: &hub::Handle, view: &View) -> Outcome {
+        let Some(value) = &self.memo.value else { return Outcome::Failed(lost_hand()) };
+        let scopes = view.object.wanted.as_ref().map(proof_scopes).unwrap_or_default();
+        match handle.prove(value, &scopes, Urgency::Normal).await {
+            Ok(hub::Proof::Accepted) => Outcome::Proved,
+            Ok(hub::Proof::Refused(message)) => Outcome::Unproved(message),
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+/// What a proof asks for: to pull from the first repository that is named in full.
+fn proof_scopes(wanted: &Wanted) -> Vec<String> {
+    let named = wanted.resources.iter().find_map(|resource| match resource {
+        Access::Repository(path, _) if !path.as_str().contains('*') => Some(format!("repository:{path}:pull")),
+        Access::Repository(..) | Access::Organization(..) => None,
+    });
+    named.into_iter().collect()
+}
+
+fn sequence(token: &hub::Token, view: &View) -> Option<u64> {
+    let own = |marker: &Marker| marker.cluster == view.object.cluster && marker.identity == view.object.identity;
+    Marker::parse(&token.label).map(|(_, marker)| marker).filter(own).map(|marker| marker.sequence)
+}
+
+fn hub_resource(resource: &Access) -> hub::Resource {
+    let (kind, path, scopes) = match resource {
+        Access::Repository(path, scopes) => (hub::ResourceKind::Repository, path, scopes),
+        Access::Organization(path, scopes) => (hub::ResourceKind::Organization, path, scopes),
+    };
+    hub::Resource { kind, path: path.to_string(), scopes: scopes.iter().map(ToString::to_string).collect() }
+}
+
+fn hub_change(change: &Change) -> hub::Change {
+    hub::Change {
+        label: change.label.clone(),
+        description: change.description.clone(),
+        resources: change.resources.as_ref().map(|resources| resources.iter().map(hub_resource).collect()),
+        active: change.active,
+    }
+}
+
+/// To make a token stop working is urgent.
+fn urgency(change: &Change) -> Urgency {
+    if change.active == Some(false) { Urgency::Urgent } else { Urgency::Normal }
+}
+
+fn failed(error: &hub::Error) -> Outcome {
+    let retry = match error.disposition() {
+        hub::Disposition::RetryAt(time) => Some(time),
+        hub::Disposition::Retry | hub::Disposition::Stalled => None,
+    };
+    Outcome::Failed(Trouble {
+        reason: account::reason(error.reason()),
+        message: error.to_string(),
+        retry,
+        uncertain: error.effect() == hub::Effect::Unknown,
+    })
+}
+
+/// A write to Kubernetes that failed, in words.
+fn kubernetes(what: &str, error: &write::Error) -> Trouble {
+    let reason = if error.is_forbidden() { Reason::Forbidden } else { Reason::KubernetesUnavailable };
+    Trouble { reason, message: format!("can't {what}: {error}"), retry: None, uncertain: false }
+}
+
+fn lost_hand() -> Trouble {
+    let message = "the token's value is not in memory any more".into();
+    Trouble { reason: Reason::ProgressingWithRetry, message, retry: None, uncertain: false }
+}

@@ -1,0 +1,98 @@
+//! The controller: joins Kubernetes and Docker Hub.
+//!
+//! Reading order: [`token`] (a pass over one token object: observe, decide, apply, absorb, until it rests), [`apply`]
+//! (one step against the world; the only caller of Docker Hub's writes), [`organization`] (a pass over an organization
+//! object), [`hubs`] (the clients of Docker Hub, one per organization), [`memo`] (what this process remembers of an
+//! object), [`queue`], [`runtime`] (what runs).
+//!
+//! Invariant: no write anywhere without leadership for longer than the write may take.
+
+pub mod account;
+pub mod apply;
+pub mod hubs;
+pub mod memo;
+pub mod organization;
+pub mod organizations;
+pub mod queue;
+pub mod report;
+pub mod runtime;
+pub mod token;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    api::{OrganizationAccessToken, names::ClusterId, token::OrganizationKind},
+    clock::Clock,
+    k8s::{Key, events::Events, foreign::Foreign, leader::Leader, secrets::Entry, store::Store, write::Writer},
+    serve::metrics::Metrics,
+};
+
+/// Names an organization object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OrganizationKey {
+    /// Which of the kinds.
+    pub kind: OrganizationKind,
+    /// Its namespace, empty for the cluster's, and its name.
+    pub key: Key,
+}
+
+/// What a worker looks at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Task {
+    /// An organization object.
+    Organization(OrganizationKey),
+    /// A token object.
+    Token(Key),
+}
+
+/// How the operator is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where credentials of cluster-wide organizations are.
+    pub operator_namespace: String,
+    /// The first part of the marker.
+    pub cluster: ClusterId,
+    /// Where Docker Hub is, unless an organization says otherwise.
+    pub endpoints: crate::hub::Endpoints,
+    /// How long a deletion waits for an organization that is gone.
+    pub abandon_after: Duration,
+    /// Prefixes of template keys that are permitted beyond the default.
+    pub allowed_template_keys: Vec<String>,
+}
+
+/// What all passes share.
+pub struct Context {
+    /// The time.
+    pub clock: Clock,
+    /// How the operator is set up.
+    pub settings: Settings,
+    /// Writes to Kubernetes.
+    pub writer: Writer,
+    /// Who leads.
+    pub leader: Leader,
+    /// The token objects.
+    pub tokens: Store<OrganizationAccessToken>,
+    /// The organization objects.
+    pub organizations: organizations::Organizations,
+    /// Our Secrets, without their values.
+    pub secrets: Store<Entry>,
+    /// The names of all other Secrets.
+    pub foreign: Foreign,
+    /// The clients of Docker Hub.
+    pub hubs: hubs::Hubs,
+    /// What this process remembers of token objects.
+    pub memos: memo::Memos,
+    /// What is to be looked at.
+    pub queue: Arc<queue::Queue<Task>>,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+impl Context {
+    /// Whether a write that takes as long as writes may take can begin now.
+    pub fn may_write(&self) -> bool {
+        self.leader.valid_for(self.writer.limit)
+    }
+}

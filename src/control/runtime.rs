@@ -1,0 +1,351 @@
+//! What runs: the watches that fill the stores, and the workers that empty the queue.
+//!
+//! Guarantees: nothing is looked at before every store is complete and this replica leads; when any task ends, all end.
+//! Every task's handle is held in one set; nothing is detached.
+
+use std::{fmt::Debug, future::Future, sync::Arc};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Resource,
+    core::{NamespaceResourceScope, PartialObjectMeta},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use super::{
+    Context, OrganizationKey, Settings, Task, account,
+    hubs::Hubs,
+    memo::Memos,
+    organization,
+    organizations::{self, Found, Organizations},
+    queue::Queue,
+    token,
+};
+use crate::{
+    api::{ClusterOrganization, MANAGED_BY, MANAGER, Organization, OrganizationAccessToken, token::OrganizationKind},
+    clock::Clock,
+    k8s::{Key, events::Events, foreign::Foreign, key, leader::Leader, secrets, store::Store, write::Writer},
+    serve::metrics::Metrics,
+};
+
+/// What the controller runs on.
+pub struct Parts {
+    /// The time.
+    pub clock: Clock,
+    /// How the operator is set up.
+    pub settings: Settings,
+    /// Writes to Kubernetes; its client, which has no retry layer, also watches.
+    pub writer: Writer,
+    /// Who leads.
+    pub leader: Leader,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// The namespaces to watch; empty for all.
+    pub namespaces: Vec<String>,
+    /// How many objects are worked on at once.
+    pub concurrency: usize,
+    /// The name that events give as their source.
+    pub instance: String,
+}
+
+/// The controller, ready to run.
+pub struct Controller {
+    context: Arc<Context>,
+    namespaces: Vec<Option<String>>,
+    concurrency: usize,
+}
+
+/// A task ended that must not end.
+#[derive(Debug, thiserror::Error)]
+#[error("a task ended that must run for ever: {0}")]
+pub struct Ended(String);
+
+impl Controller {
+    /// Joins the parts.
+    pub fn new(parts: Parts) -> Self {
+        let namespaces: Vec<Option<String>> = match parts.namespaces.is_empty() {
+            true => vec![None],
+            false => parts.namespaces.into_iter().map(Some).collect(),
+        };
+        let watches = namespaces.len();
+        // In namespaced mode the credentials of cluster-wide organizations are in a namespace of their own.
+        let credentials = namespaces.iter().flatten().all(|name| *name != parts.settings.operator_namespace);
+        let foreign = if namespaces.contains(&None) { 1 } else { watches + usize::from(credentials) };
+        let context = Context {
+            queue: Arc::new(Queue::new(parts.clock.clone())),
+            events: Events::new(parts.writer.clone(), &parts.instance),
+            clock: parts.clock,
+            settings: parts.settings,
+            writer: parts.writer,
+            leader: parts.leader,
+            tokens: Store::new(watches),
+            organizations: Organizations::new(watches),
+            secrets: Store::new(watches),
+            foreign: Foreign::new(foreign),
+            hubs: Hubs::default(),
+            memos: Memos::default(),
+            metrics: parts.metrics,
+        };
+        Self { context: Arc::new(context), namespaces, concurrency: parts.concurrency }
+    }
+
+    /// What all passes share.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Runs until `stop`; an error where a task ended that must not.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Ended> {
+        let mut tasks = JoinSet::new();
+        self.watch_all(&mut tasks);
+        for _ in 0..self.concurrency {
+            tasks.spawn(work(self.context.clone()));
+        }
+        tokio::select! {
+            () = stop => Ok(()),
+            ended = tasks.join_next() => Err(Ended(format!("{ended:?}"))),
+        }
+    }
+
+    fn watch_all(&self, tasks: &mut JoinSet<()>) {
+        for (scope, namespace) in self.namespaces.iter().enumerate() {
+            let namespace = namespace.as_deref();
+            tasks.spawn(watch_tokens(self.context.clone(), self.api(namespace), scope));
+            tasks.spawn(watch_organizations(self.context.clone(), self.api(namespace), scope));
+            tasks.spawn(watch_secrets(self.context.clone(), self.api(namespace), scope));
+            tasks.spawn(watch_foreign(self.context.clone(), self.api(namespace), scope));
+        }
+        let operator = &self.context.settings.operator_namespace;
+        let watched = |namespace: &Option<String>| namespace.as_ref().is_none_or(|name| name == operator);
+        if !self.namespaces.iter().any(watched) {
+            let scope = self.namespaces.len();
+            tasks.spawn(watch_foreign(self.context.clone(), self.api(Some(operator)), scope));
+        }
+        let clusters = Api::all(self.context.writer.client.clone());
+        tasks.spawn(watch_cluster_organizations(self.context.clone(), clusters));
+    }
+
+    fn api<K>(&self, namespace: Option<&str>) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match namespace {
+            Some(namespace) => Api::namespaced(self.context.writer.client.clone(), namespace),
+            None => Api::all(self.context.writer.client.clone()),
+        }
+    }
+}
+
+/// Follows a watch for ever; what fails is tried again with a growing delay.
+async fn follow<K>(stream: impl futures::Stream<Item = watcher::Result<Event<K>>>, mut take: impl FnMut(Event<K>)) {
+    let mut stream = std::pin::pin!(stream.default_backoff());
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(event) => take(event),
+            Err(error) => tracing::warn!(
+                kind = std::any::type_name::<K>(),
+                error = kind_of(&error),
+                "a watch failed and is tried again"
+            ),
+        }
+    }
+}
+
+/// What kind of failure it is. The text of an error may quote an object, a Secret for one.
+fn kind_of(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
+            format!("{} {}", status.code, status.reason)
+        }
+        watcher::Error::WatchError(status) => format!("{} {}", status.code, status.reason),
+        watcher::Error::InitialListFailed(_) => "the list failed".into(),
+        watcher::Error::WatchStartFailed(_) => "the watch could not be started".into(),
+        watcher::Error::WatchFailed(_) => "the watch broke off".into(),
+        watcher::Error::NoResourceVersion => "the list has no resourceVersion".into(),
+    }
+}
+
+fn with_key<K: kube::ResourceExt>(object: K) -> (Key, K) {
+    (key(&object), object)
+}
+
+fn plain<K>(api: Api<K>) -> impl futures::Stream<Item = watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(api, watcher::Config::default())
+}
+
+async fn watch_tokens(context: Arc<Context>, api: Api<OrganizationAccessToken>, scope: usize) {
+    follow(plain(api), |event| {
+        let gone = matches!(event, Event::Delete(_) | Event::InitDone);
+        for key in context.tokens.take(scope, event, with_key) {
+            context.queue.add(Task::Token(key));
+        }
+        if gone {
+            forget(&context);
+        }
+    })
+    .await;
+}
+
+/// What is remembered of objects that are gone, and clients that nobody needs any more.
+fn forget(context: &Context) {
+    let tokens = context.tokens.all();
+    let uids: std::collections::HashSet<&str> =
+        tokens.iter().filter_map(|(_, token)| token.metadata.uid.as_deref()).collect();
+    context.memos.retain(|uid| uids.contains(uid));
+    for (key, _) in context.hubs.all() {
+        if context.organizations.get(&key).is_none() && !tokens.iter().any(|(_, token)| account::key_of(token) == key) {
+            context.hubs.remove(&key);
+        }
+    }
+}
+
+async fn watch_organizations(context: Arc<Context>, api: Api<Organization>, scope: usize) {
+    follow(plain(api), |event| {
+        let changed = context.organizations.namespaced.take(scope, event, with_key);
+        organizations_changed(&context, OrganizationKind::Organization, changed);
+    })
+    .await;
+}
+
+async fn watch_cluster_organizations(context: Arc<Context>, api: Api<ClusterOrganization>) {
+    follow(plain(api), |event| {
+        let changed = context.organizations.cluster.take(0, event, with_key);
+        organizations_changed(&context, OrganizationKind::ClusterOrganization, changed);
+    })
+    .await;
+}
+
+fn organizations_changed(context: &Context, kind: OrganizationKind, changed: Vec<Key>) {
+    for key in changed {
+        let key = OrganizationKey { kind, key };
+        organization::wake_tokens(context, &key);
+        context.queue.add(Task::Organization(key));
+    }
+}
+
+/// Our Secrets, with data: only it tells whether somebody changed the value. The data is dropped at once.
+async fn watch_secrets(context: Arc<Context>, api: Api<Secret>, scope: usize) {
+    let config = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
+    follow(watcher(api, config), |event| {
+        let owners = |context: &Context, key: &Key| context.secrets.get(key).map(|entry| entry.owner.clone());
+        let before = match &event {
+            Event::Delete(secret) => owners(&context, &key(secret)),
+            _ => None,
+        };
+        let changed = context.secrets.take(scope, event, secrets::entry);
+        for key in changed {
+            let after = owners(&context, &key);
+            for (token, object) in context.tokens.all() {
+                let uid = object.metadata.uid.as_ref();
+                let named = token.namespace == key.namespace && secret_name(&object) == key.name;
+                if named || uid.is_some_and(|uid| before.as_ref() == Some(uid) || after.as_ref() == Some(uid)) {
+                    context.queue.add(Task::Token(token));
+                }
+            }
+        }
+    })
+    .await;
+}
+
+fn secret_name(object: &OrganizationAccessToken) -> &str {
+    let own = object.metadata.name.as_deref().unwrap_or_default();
+    object.spec.token.secret.name.as_deref().unwrap_or(own)
+}
+
+/// All other Secrets, by name: whether one is in the way, and whether an owner's credentials changed.
+async fn watch_foreign(context: Arc<Context>, api: Api<PartialObjectMeta<Secret>>, scope: usize) {
+    let config = watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}"));
+    let stream = watcher(api, config).map(|event| event.map(|event| names(event, |secret| key(&secret))));
+    let mut listed = false;
+    follow(stream, |event| {
+        context.foreign.take(scope, &event);
+        match event {
+            // The first list tells nothing new: organizations read their credentials anyway.
+            Event::InitDone if std::mem::replace(&mut listed, true) => every_credential_changed(&context),
+            Event::Apply(key) | Event::Delete(key) => foreign_changed(&context, &key),
+            Event::Init | Event::InitApply(_) | Event::InitDone => {}
+        }
+    })
+    .await;
+}
+
+fn names<K>(event: Event<K>, name: impl Fn(K) -> Key) -> Event<Key> {
+    match event {
+        Event::Apply(object) => Event::Apply(name(object)),
+        Event::Delete(object) => Event::Delete(name(object)),
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(name(object)),
+        Event::InitDone => Event::InitDone,
+    }
+}
+
+/// Every organization object with the Secrets that it reads.
+fn credentials(context: &Context) -> Vec<(OrganizationKey, Vec<Key>)> {
+    let secrets = |found: Found| {
+        let bundle = found.endpoints.as_ref().and_then(|endpoints| endpoints.ca_bundle_secret_ref.as_ref());
+        let names = std::iter::once(&found.spec.credentials.secret_ref.name).chain(bundle.map(|bundle| &bundle.name));
+        let namespace = organizations::namespace(&found.key, &context.settings.operator_namespace);
+        let secrets = names.map(|name| Key { namespace: namespace.into(), name: name.clone() }).collect();
+        (found.key.clone(), secrets)
+    };
+    context.organizations.all().into_iter().map(secrets).collect()
+}
+
+fn every_credential_changed(context: &Context) {
+    for (organization, _) in credentials(context) {
+        context.hubs.mark_unread(organization.clone());
+        context.queue.add(Task::Organization(organization));
+    }
+}
+
+fn foreign_changed(context: &Context, key: &Key) {
+    for (organization, secrets) in credentials(context) {
+        if secrets.contains(key) {
+            context.hubs.mark_unread(organization.clone());
+            context.queue.add(Task::Organization(organization));
+        }
+    }
+    for (token, object) in context.tokens.all() {
+        if token.namespace == key.namespace && secret_name(&object) == key.name {
+            context.queue.add(Task::Token(token));
+        }
+    }
+}
+
+/// A worker: waits until there is something to know and this replica leads, then empties the queue.
+async fn work(context: Arc<Context>) {
+    ready(&context).await;
+    let mut claim = context.leader.claim();
+    if claim.wait_for(Option::is_some).await.is_err() {
+        return;
+    }
+    loop {
+        let task = context.queue.next().await;
+        let started = context.clock.elapsed();
+        let (controller, result) = match &task {
+            Task::Token(key) => ("token", token::reconcile(&context, key).await),
+            Task::Organization(key) => ("organization", organization::reconcile(&context, key).await),
+        };
+        context.metrics.reconciled(controller, result, context.clock.elapsed().saturating_sub(started));
+        context.queue.done(&task);
+    }
+}
+
+/// Every store has been listed once.
+pub async fn ready(context: &Context) {
+    let others = [context.tokens.complete(), context.secrets.complete(), context.foreign.complete()];
+    for mut store in context.organizations.complete().into_iter().chain(others) {
+        // The sender lives in the context.
+        let _ = store.wait_for(|complete| *complete).await;
+    }
+}

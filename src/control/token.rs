@@ -1,0 +1,180 @@
+//! A pass over one token object: observe, then decide, apply and absorb until it rests, then one status.
+
+use futures::FutureExt;
+use kube::{Resource, ResourceExt};
+use tracing::Instrument;
+
+use super::{
+    Context, Task, account,
+    apply::{Pass, Stop},
+    memo::Memo,
+    report,
+};
+use crate::{
+    api::conditions::{Progress, Reason},
+    k8s::{Key, events::Happened, observe},
+    plan::{self, Decision, Rest, Session, Step, View},
+};
+
+/// The most steps of one pass. A pass that needs more goes on in the next one.
+const STEPS: usize = 24;
+/// When to look again after a pass that ended early.
+const SOON: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How a pass ended; the result in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It rests.
+    Rested,
+    /// It is to be looked at again soon.
+    Again,
+    /// There is nothing to look at.
+    Gone,
+}
+
+impl End {
+    /// The label of the metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rested => "success",
+            Self::Again => "requeue",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// Looks at a token object. A panic costs this pass, not the process.
+pub async fn reconcile(context: &Context, key: &Key) -> &'static str {
+    let span = tracing::info_span!(
+        "reconcile",
+        controller = "token",
+        namespace = key.namespace,
+        name = key.name,
+        uid = tracing::field::Empty,
+        pass = context.queue.handed_out()
+    );
+    let pass = std::panic::AssertUnwindSafe(pass(context, key)).catch_unwind().instrument(span.clone()).await;
+    let task = Task::Token(key.clone());
+    match pass {
+        Ok(End::Again) => {
+            context.queue.add_at(task, context.clock.now().checked_add(SOON).ok());
+            End::Again.as_str()
+        }
+        Ok(end) => end.as_str(),
+        Err(_) => {
+            let _entered = span.enter();
+            tracing::error!("a bug: the pass over this object panicked; it is tried again in 5 minutes");
+            context.queue.add_at(task, context.clock.now().checked_add(std::time::Duration::from_secs(300)).ok());
+            "panic"
+        }
+    }
+}
+
+async fn pass(context: &Context, key: &Key) -> End {
+    let Some(object) = context.tokens.get(key) else { return End::Gone };
+    let Some(organization) = account::organization(context, &object) else { return End::Rested };
+    let uid = object.uid().unwrap_or_default();
+    tracing::Span::current().record("uid", uid.as_str());
+    let memo = context.memos.get(&uid).unwrap_or_else(|| Memo::new(session(context)));
+    let sources = observe::Sources {
+        ours: &context.secrets,
+        foreign: &context.foreign,
+        cluster: &context.settings.cluster,
+        allowed: &context.settings.allowed_template_keys,
+    };
+    let mut view = observe::view(&object, organization, memo.hand.clone(), memo.session.clone(), &sources);
+    let mut pass = Pass { context, object, memo };
+    for _ in 0..STEPS {
+        match plan::decide(&view, context.clock.now()) {
+            Decision::Step(step) => match take(&mut pass, step, &mut view).await {
+                Ok(true) => context.memos.put(&uid, pass.memo.clone()),
+                Ok(false) => {
+                    pass.forget();
+                    return End::Gone;
+                }
+                Err(stop) => {
+                    tracing::debug!(?stop, "the pass ends early");
+                    return End::Again;
+                }
+            },
+            Decision::Rest(rest) => return self::rest(&mut pass, &view, rest, key).await,
+        }
+    }
+    End::Again
+}
+
+/// One step; whether there is still an object.
+async fn take(pass: &mut Pass<'_>, step: Step, view: &mut View) -> Result<bool, Stop> {
+    let before = view.clone();
+    let outcome = pass.apply(&step, view).await?;
+    tracing::debug!(step = name(&step), "taken");
+    let reference = pass.object.object_ref(&());
+    view.absorb(&step, outcome.clone(), pass.context.clock.now());
+    pass.memo.follow(view);
+    pass.context.memos.put(&view.object.uid, pass.memo.clone());
+    report::tell(pass.context, &reference, &step, &outcome, &before).await;
+    Ok(!matches!(outcome, plan::Outcome::Released))
+}
+
+fn name(step: &Step) -> &'static str {
+    match step {
+        Step::AddFinalizer => "AddFinalizer",
+        Step::Refresh => "Refresh",
+        Step::Confirm(_) => "Confirm",
+        Step::Create(_) => "Create",
+        Step::Prove => "Prove",
+        Step::Fetch(_) => "Fetch",
+        Step::Publish(_) => "Publish",
+        Step::Remember(_) => "Remember",
+        Step::Update(..) => "Update",
+        Step::Delete(..) => "Delete",
+        Step::Remove(_) => "Remove",
+        Step::Blank(_) => "Blank",
+        Step::Release { .. } => "Release",
+    }
+}
+
+/// The status, if it differs, and when to look again.
+async fn rest(pass: &mut Pass<'_>, view: &View, rest: Rest, key: &Key) -> End {
+    let context = pass.context;
+    let former = stalled(pass.object.status.iter().flat_map(|status| &status.conditions));
+    match pass.write_status(view, &rest.facts).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the status could not be written");
+            return End::Again;
+        }
+        Err(_) => return End::Again,
+    }
+    if let Progress::Waiting(reason, message) = &rest.facts.progress
+        && former.as_deref() != Some(reason.as_str())
+    {
+        let happened = match reason {
+            Reason::QuotaExceeded => Some(Happened::QuotaExceeded),
+            Reason::SecretConflict => Some(Happened::SecretConflict),
+            _ => None,
+        };
+        if let Some(happened) = happened {
+            context.events.report(&pass.object.object_ref(&()), happened, message.clone()).await;
+        }
+    }
+    context.queue.add_at(Task::Token(key.clone()), rest.wake);
+    End::Rested
+}
+
+/// The reason of the condition `Stalled`, if it is there.
+fn stalled<'a>(
+    mut conditions: impl Iterator<Item = &'a k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>,
+) -> Option<String> {
+    conditions.find(|condition| condition.type_ == "Stalled").map(|condition| condition.reason.clone())
+}
+
+fn session(context: &Context) -> Session {
+    Session {
+        fresh_after: account::term_start(context),
+        tried: 0,
+        failure: None,
+        gone: None,
+        abandon_after: context.settings.abandon_after,
+    }
+}

@@ -1,0 +1,97 @@
+//! Events at transitions. One that fails never fails a pass: it is logged and forgotten.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+
+use super::write::Writer;
+use crate::api::MANAGER;
+
+/// What happened, in one word; the reason of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "api.md lists them; each says what it is")]
+pub enum Happened {
+    TokenCreated,
+    TokenRotated,
+    TokenRevoked,
+    TokenDeactivated,
+    TokenActivated,
+    TokenDeleted,
+    OrphanRemoved,
+    SecretRepaired,
+    VerificationFailed,
+    RotationFailed,
+    QuotaExceeded,
+    SecretConflict,
+    TokenAbandoned,
+    CredentialsInvalid,
+    QuotaLow,
+}
+
+impl Happened {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenCreated => "TokenCreated",
+            Self::TokenRotated => "TokenRotated",
+            Self::TokenRevoked => "TokenRevoked",
+            Self::TokenDeactivated => "TokenDeactivated",
+            Self::TokenActivated => "TokenActivated",
+            Self::TokenDeleted => "TokenDeleted",
+            Self::OrphanRemoved => "OrphanRemoved",
+            Self::SecretRepaired => "SecretRepaired",
+            Self::VerificationFailed => "VerificationFailed",
+            Self::RotationFailed => "RotationFailed",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::SecretConflict => "SecretConflict",
+            Self::TokenAbandoned => "TokenAbandoned",
+            Self::CredentialsInvalid => "CredentialsInvalid",
+            Self::QuotaLow => "QuotaLow",
+        }
+    }
+
+    /// Whether somebody should look.
+    fn warns(self) -> bool {
+        matches!(
+            self,
+            Self::VerificationFailed
+                | Self::RotationFailed
+                | Self::QuotaExceeded
+                | Self::SecretConflict
+                | Self::TokenAbandoned
+                | Self::CredentialsInvalid
+                | Self::QuotaLow
+        )
+    }
+}
+
+/// Where events go.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+    limit: Duration,
+}
+
+impl Events {
+    /// Events that this replica reports.
+    pub fn new(writer: Writer, instance: &str) -> Self {
+        let reporter = Reporter { controller: MANAGER.into(), instance: Some(instance.into()) };
+        Self { recorder: Recorder::new(writer.client, reporter), limit: writer.limit }
+    }
+
+    /// Reports what happened to an object.
+    pub async fn report(&self, object: &ObjectReference, happened: Happened, note: String) {
+        let event = Event {
+            type_: if happened.warns() { EventType::Warning } else { EventType::Normal },
+            reason: happened.as_str().into(),
+            note: Some(note.chars().take(1000).collect()),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        let report = tokio::time::timeout(self.limit, self.recorder.publish(&event, object)).await;
+        if !matches!(report, Ok(Ok(()))) {
+            tracing::warn!(reason = happened.as_str(), "the event could not be reported");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Pull secrets: what stands in them, and what is remembered of them.
+//!
+//! Invariant: nothing but [`Content`] and a Secret on its way to the API server holds a value; the index keeps hashes.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::{ResourceExt, core::ObjectMeta};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{Key, store::Versioned};
+use crate::api::{self, names::TokenId, token::SecretType, valid::SecretShape};
+
+/// Annotation on our Secrets: the hash of everything that the spec says of them but the value.
+pub const LAYOUT: &str = "oat-operator.dev/layout";
+
+const USERNAME: &str = "username";
+const PASSWORD: &str = "password";
+const DOCKER_CONFIG: &str = ".dockerconfigjson";
+
+/// What a Secret is to hold.
+pub struct Content<'a> {
+    /// The token's id.
+    pub id: &'a TokenId,
+    /// The token's sequence.
+    pub sequence: u64,
+    /// When the token expires.
+    pub expires: Option<Timestamp>,
+    /// The organization's name, which is the user name for its tokens.
+    pub organization: &'a str,
+    /// The token's value.
+    pub value: &'a SecretString,
+    /// Type, keys, labels and annotations.
+    pub shape: &'a SecretShape,
+    /// See [`LAYOUT`].
+    pub layout: String,
+}
+
+/// What is remembered of a Secret of ours: no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The Secret's uid.
+    pub uid: String,
+    /// The Secret's resourceVersion.
+    pub version: String,
+    /// The uid of the token object that it was made for.
+    pub owner: String,
+    /// The sequence in its annotation; 0 where that can't be read.
+    pub sequence: u64,
+    /// The SHA-256 of its value, where its data is whole: every part of it says the same.
+    pub value_hash: Option<String>,
+    /// The user name beside the value: the organization that it is for.
+    pub username: Option<String>,
+    /// The layout in its annotation.
+    pub layout: String,
+}
+
+impl Versioned for Entry {
+    fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// The SHA-256 of a value, as the status keeps it.
+pub fn hash(value: &SecretString) -> String {
+    format!("sha256:{}", data_encoding::HEXLOWER.encode(&Sha256::digest(value.expose_secret())))
+}
+
+/// Cuts a Secret down to what is remembered.
+pub fn entry(secret: Secret) -> (Key, Entry) {
+    let key = super::key(&secret);
+    let annotation = |name: &str| secret.annotations().get(name).cloned().unwrap_or_default();
+    let (username, value) = credentials(&secret).unzip();
+    let entry = Entry {
+        uid: secret.uid().unwrap_or_default(),
+        version: secret.resource_version().unwrap_or_default(),
+        owner: secret.labels().get(api::OWNER).cloned().unwrap_or_default(),
+        sequence: annotation(api::SEQUENCE).parse().unwrap_or(0),
+        value_hash: value.as_ref().map(hash),
+        username,
+        layout: annotation(LAYOUT),
+    };
+    (key, entry)
+}
+
+/// The user name and the value in a Secret of ours, where its data is just what we would write for them.
+pub fn credentials(secret: &Secret) -> Option<(String, SecretString)> {
+    let data = secret.data.as_ref()?;
+    let kind = kind(secret.type_.as_deref()?)?;
+    let text = |key: &str| data.get(key).and_then(|bytes| std::str::from_utf8(&bytes.0).ok());
+    let (registries, username, password) = match kind {
+        SecretType::BasicAuth => (Vec::new(), text(USERNAME)?.to_owned(), text(PASSWORD)?.to_owned()),
+        SecretType::DockerConfigJson | SecretType::Opaque => {
+            let config: Value = serde_json::from_str(text(DOCKER_CONFIG)?).ok()?;
+            let auths = config.get("auths")?.as_object()?;
+            let first = auths.values().next()?;
+            let field = |name: &str| first.get(name).and_then(Value::as_str).map(str::to_owned);
+            (auths.keys().cloned().collect(), field("username")?, field("password")?)
+        }
+    };
+    let value = SecretString::from(password);
+    (*data == self::data(kind, &registries, &username, &value)).then_some((username, value))
+}
+
+fn kind(text: &str) -> Option<SecretType> {
+    [SecretType::DockerConfigJson, SecretType::BasicAuth, SecretType::Opaque]
+        .into_iter()
+        .find(|kind| type_name(*kind) == text)
+}
+
+/// The type as Kubernetes names it.
+pub fn type_name(kind: SecretType) -> &'static str {
+    match kind {
+        SecretType::DockerConfigJson => "kubernetes.io/dockerconfigjson",
+        SecretType::BasicAuth => "kubernetes.io/basic-auth",
+        SecretType::Opaque => "Opaque",
+    }
+}
+
+/// A docker config with the same credentials for every registry.
+fn docker_config(registries: &[String], username: &str, value: &SecretString) -> Value {
+    let auth = STANDARD.encode(format!("{username}:{}", value.expose_secret()));
+    let entry = json!({"username": username, "password": value.expose_secret(), "auth": auth});
+    let auths: serde_json::Map<_, _> = registries.iter().map(|registry| (registry.clone(), entry.clone())).collect();
+    json!({ "auths": auths })
+}
+
+fn data(kind: SecretType, registries: &[String], username: &str, value: &SecretString) -> BTreeMap<String, ByteString> {
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    let basic = [(USERNAME.to_owned(), bytes(username)), (PASSWORD.to_owned(), bytes(value.expose_secret()))];
+    let config = || {
+        let config = docker_config(registries, username, value).to_string();
+        (DOCKER_CONFIG.to_owned(), bytes(&config))
+    };
+    match kind {
+        SecretType::DockerConfigJson => BTreeMap::from([config()]),
+        SecretType::BasicAuth => BTreeMap::from(basic),
+        SecretType::Opaque => basic.into_iter().chain([config()]).collect(),
+    }
+}
+
+/// A Secret as it is to be.
+pub fn render(key: &Key, owner: &OwnerReference, content: &Content<'_>) -> Secret {
+    let shape = content.shape;
+    let mut labels = shape.labels.clone();
+    labels.insert(api::MANAGED_BY.into(), api::MANAGER.into());
+    labels.insert(api::OWNER.into(), owner.uid.clone());
+    let mut annotations = shape.annotations.clone();
+    annotations.insert(api::TOKEN_ID.into(), content.id.to_string());
+    annotations.insert(api::SEQUENCE.into(), content.sequence.to_string());
+    annotations.insert(LAYOUT.into(), content.layout.clone());
+    if let Some(expires) = content.expires {
+        annotations.insert(api::EXPIRATION_TIME.into(), expires.to_string());
+    }
+    // A Secret that stays when the object goes must not be collected with it.
+    let owners = (!shape.retain).then(|| vec![owner.clone()]);
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(key.name.clone()),
+            namespace: Some(key.namespace.clone()),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            owner_references: owners,
+            ..ObjectMeta::default()
+        },
+        type_: Some(type_name(shape.kind).into()),
+        data: Some(data(shape.kind, &shape.registries, content.organization, content.value)),
+        ..Secret::default()
+    }
+}
+
+/// The merge patch that takes the value out of a Secret and lets it go.
+pub fn blank(kind: SecretType, entry: &Entry) -> Value {
+    let empty = STANDARD.encode(r#"{"auths":{}}"#);
+    let nothing = STANDARD.encode("");
+    let data = match kind {
+        SecretType::DockerConfigJson => json!({DOCKER_CONFIG: empty}),
+        SecretType::BasicAuth => json!({USERNAME: nothing, PASSWORD: nothing}),
+        SecretType::Opaque => json!({USERNAME: nothing, PASSWORD: nothing, DOCKER_CONFIG: empty}),
+    };
+    let ours = [api::TOKEN_ID, api::SEQUENCE, api::EXPIRATION_TIME, LAYOUT];
+    let annotations: serde_json::Map<_, _> = ours.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
+    json!({
+        "metadata": {
+            "uid": entry.uid,
+            "resourceVersion": entry.version,
+            "labels": {api::MANAGED_BY: null, api::OWNER: null},
+            "annotations": annotations,
+        },
+        "data": data,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::names::SecretName;
+
+    fn shape(kind: SecretType) -> SecretShape {
+        SecretShape {
+            name: SecretName::parse("dockerhub").unwrap(),
+            kind,
+            registries: vec!["https://index.docker.io/v1/".into(), "dhi.io".into()],
+            labels: BTreeMap::from([("team".into(), "payments".into())]),
+            annotations: BTreeMap::new(),
+            retain: false,
+        }
+    }
+
+    fn rendered(kind: SecretType) -> Secret {
+        let owner = OwnerReference { uid: "uid-1".into(), ..OwnerReference::default() };
+        let key = Key { namespace: "payments".into(), name: "dockerhub".into() };
+        let content = Content {
+            id: &TokenId::parse("id-1").unwrap(),
+            sequence: 3,
+            expires: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+            organization: "acme",
+            value: &SecretString::from("dckr_oat_value"),
+            shape: &shape(kind),
+            layout: "layout-1".into(),
+        };
+        render(&key, &owner, &content)
+    }
+
+    const KINDS: [SecretType; 3] = [SecretType::DockerConfigJson, SecretType::BasicAuth, SecretType::Opaque];
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for kind in KINDS {
+            let (key, entry) = entry(rendered(kind));
+            assert_eq!(key.to_string(), "payments/dockerhub");
+            assert_eq!(entry.value_hash, Some(hash(&SecretString::from("dckr_oat_value"))), "{kind:?}");
+            assert_eq!((entry.owner.as_str(), entry.sequence, entry.layout.as_str()), ("uid-1", 3, "layout-1"));
+        }
+    }
+
+    #[test]
+    fn the_docker_config_is_what_clients_expect() {
+        let secret = rendered(SecretType::DockerConfigJson);
+        let config: Value = serde_json::from_slice(&secret.data.unwrap()[DOCKER_CONFIG].0).unwrap();
+        let entry =
+            json!({"username": "acme", "password": "dckr_oat_value", "auth": STANDARD.encode("acme:dckr_oat_value")});
+        assert_eq!(config, json!({"auths": {"https://index.docker.io/v1/": entry, "dhi.io": entry}}));
+    }
+
+    #[test]
+    fn any_change_of_the_data_is_seen() {
+        for kind in KINDS {
+            let secret = rendered(kind);
+            for key in secret.data.as_ref().unwrap().keys() {
+                let mut changed = secret.clone();
+                changed.data.as_mut().unwrap().insert(key.clone(), ByteString(b"{}".to_vec()));
+                let kept = credentials(&changed).map(|(username, value)| (username, hash(&value)));
+                let whole = ("acme".to_owned(), hash(&SecretString::from("dckr_oat_value")));
+                assert_ne!(kept, Some(whole), "{kind:?} {key}");
+            }
+            let mut added = secret.clone();
+            added.data.as_mut().unwrap().insert("extra".into(), ByteString(Vec::new()));
+            assert!(credentials(&added).is_none());
+            let empty = Secret { data: None, ..secret };
+            assert!(credentials(&empty).is_none());
+        }
+    }
+
+    #[test]
+    fn a_blanked_secret_holds_nothing_and_is_not_ours() {
+        let (_, entry) = entry(rendered(SecretType::Opaque));
+        let patch = blank(SecretType::Opaque, &entry).to_string();
+        assert!(!patch.contains("dckr"));
+        assert!(patch.contains(r#""oat-operator.dev/owner":null"#));
+    }
+}

@@ -1,0 +1,157 @@
+//! Every write to Kubernetes, bounded in time and sent once.
+//!
+//! Assumptions: the client has no retry layer (kube's own repeats a write for minutes, long past a lease), and the
+//! caller has just checked that it leads.
+//!
+//! Errors: [`Error`] says whether the write may have been carried out.
+
+use std::{fmt::Debug, future::Future, time::Duration};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::NamespaceResourceScope,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{Key, secrets::Entry};
+use crate::api::{FINALIZER, MANAGER};
+
+/// Writes to Kubernetes, each sent once and given up after `limit`.
+#[derive(Clone)]
+pub struct Writer {
+    /// The API server, without a retry layer.
+    pub client: Client,
+    /// The longest that one write may take: shorter than what a lease has left after a renewal.
+    pub limit: Duration,
+}
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server said no.
+    #[error("the API server answered {code} {reason}: {message}")]
+    Refused {
+        /// The HTTP status.
+        code: u16,
+        /// The Status's reason.
+        reason: String,
+        /// The Status's message.
+        message: String,
+    },
+    /// No answer, or none that could be read: it may have been carried out.
+    #[error("no answer from the API server that could be read")]
+    Unknown,
+    /// No answer in time: it may be carried out yet.
+    #[error("no answer from the API server within {}s", .0.as_secs())]
+    Late(Duration),
+}
+
+impl Error {
+    /// The object was changed, replaced or made by somebody since.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { code: 409, .. })
+    }
+
+    /// The object or its namespace is gone.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, .. })
+    }
+
+    /// Waiting does not help.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused { code: 403, .. })
+    }
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            // The API server names fields and rules here, never data of a Secret.
+            kube::Error::Api(status) => {
+                let message = status.message.chars().filter(|c| !c.is_control()).take(256).collect();
+                Self::Refused { code: status.code, reason: status.reason.clone(), message }
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The object's own API.
+fn namespaced<K>(client: &Client, key: &Key) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(client.clone(), &key.namespace)
+}
+
+impl Writer {
+    async fn bounded<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+        match tokio::time::timeout(self.limit, call).await {
+            Ok(answer) => answer.map_err(Error::from),
+            Err(_) => Err(Error::Late(self.limit)),
+        }
+    }
+
+    /// Sets the object's finalizer, if nobody wrote it since.
+    pub async fn finalizer<K>(&self, object: &K, wanted: bool) -> Result<K, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let others = object.finalizers().iter().filter(|name| *name != FINALIZER).cloned();
+        let finalizers: Vec<String> = others.chain(wanted.then(|| FINALIZER.into())).collect();
+        let metadata =
+            json!({"resourceVersion": object.resource_version(), "uid": object.uid(), "finalizers": finalizers});
+        let api = namespaced::<K>(&self.client, &super::key(object));
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        self.bounded(api.patch(&object.name_any(), &managed(), &patch)).await
+    }
+
+    /// Writes a status, if nobody wrote the object since.
+    pub async fn status<K>(&self, api: &Api<K>, object: &K, mut patch: Value) -> Result<K, Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        patch["metadata"] = json!({"resourceVersion": object.resource_version(), "uid": object.uid()});
+        self.bounded(api.patch_status(&object.name_any(), &managed(), &Patch::Merge(patch))).await
+    }
+
+    /// Creates a Secret that must not be there, or applies over the one that was seen.
+    pub async fn secret(&self, key: &Key, mut secret: Secret, seen: Option<&Entry>) -> Result<Secret, Error> {
+        let api = namespaced::<Secret>(&self.client, key);
+        let Some(seen) = seen else {
+            let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+            return self.bounded(api.create(&params, &secret)).await;
+        };
+        secret.metadata.uid = Some(seen.uid.clone());
+        secret.metadata.resource_version = Some(seen.version.clone());
+        self.bounded(api.patch(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&secret))).await
+    }
+
+    /// Reads a Secret.
+    pub async fn read_secret(&self, key: &Key) -> Result<Option<Secret>, Error> {
+        self.bounded(namespaced::<Secret>(&self.client, key).get_opt(&key.name)).await
+    }
+
+    /// Changes a Secret that was seen.
+    pub async fn patch_secret(&self, key: &Key, patch: Value) -> Result<Secret, Error> {
+        self.bounded(namespaced::<Secret>(&self.client, key).patch(&key.name, &managed(), &Patch::Merge(patch))).await
+    }
+
+    /// Deletes a Secret that was seen; one that is gone is as good.
+    pub async fn delete_secret(&self, key: &Key, seen: &Entry) -> Result<(), Error> {
+        let preconditions = Preconditions { uid: Some(seen.uid.clone()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match self.bounded(namespaced::<Secret>(&self.client, key).delete(&key.name, &params)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_gone() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn managed() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() }
+}
