@@ -1,2 +1,19 @@
-#[test]
-fn placeholder() {}
+//! The integration suite: one binary, scenarios in modules, what they share in `support`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod clients;
+mod controlplane;
+mod crash;
+mod credentials;
+mod docs;
+mod examples;
+mod faults;
+mod fences;
+mod generated;
+mod life;
+mod load;
+mod manifests;
+mod model;
+mod outages;
+mod replicas;
+mod support;

@@ -1,0 +1,207 @@
+//! The planner with one rule broken, each in a way that somebody might break it.
+
+use jiff::Timestamp;
+use oat_operator::plan::{
+    Decision, Memory, Organization, Previous, Rest, SecretState, Step, View, Why, decide, outlook,
+};
+
+/// A broken planner.
+pub struct Mutant {
+    pub name: &'static str,
+    /// The configuration that notices it.
+    pub under: &'static str,
+    pub decide: fn(&View, Timestamp) -> Decision,
+}
+
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "the old token goes before the new one is published",
+        under: "rotation",
+        decide: revoke_before_publish,
+    },
+    Mutant { name: "leftovers go whatever their sequence", under: "create", decide: sweep_without_sequence },
+    Mutant { name: "leftovers are left", under: "create", decide: no_sweep },
+    Mutant { name: "a create rests on any list", under: "create", decide: create_without_list },
+    Mutant { name: "a sequence is sent again after a lost answer", under: "create", decide: same_sequence },
+    Mutant { name: "at the end tokens go before Secrets", under: "deletion", decide: tokens_first },
+    Mutant { name: "the finalizer goes before the tokens", under: "deletion", decide: finalizer_first },
+    Mutant { name: "a token is remembered before it is published", under: "create", decide: remember_first },
+    Mutant { name: "a token is published before it is proved", under: "create", decide: publish_unproved },
+    Mutant { name: "there is no overlap", under: "rotation", decide: no_overlap },
+    Mutant { name: "what is replaced is forgotten", under: "rotation", decide: forget_previous },
+    Mutant { name: "replaced tokens go whatever Secrets hold", under: "edits", decide: retire_anyway },
+    Mutant { name: "a token without a Secret is enough", under: "changed Secrets", decide: no_heal },
+    Mutant {
+        name: "an emergency waits for the replacement and then for the overlap",
+        under: "emergency",
+        decide: slow_emergency,
+    },
+    Mutant {
+        name: "a token that the list lacks is believed to be there",
+        under: "hands at Docker Hub",
+        decide: no_confirm,
+    },
+    Mutant { name: "room is not made", under: "emergency", decide: no_room },
+];
+
+/// The real decision for a view that was changed first.
+fn changed(view: &View, now: Timestamp, change: impl FnOnce(&mut View)) -> Decision {
+    let mut view = view.clone();
+    change(&mut view);
+    decide(&view, now)
+}
+
+fn rest(view: &View, now: Timestamp) -> Decision {
+    Decision::Rest(Rest { facts: outlook(view, now), wake: None })
+}
+
+fn revoke_before_publish(view: &View, now: Timestamp) -> Decision {
+    let decision = decide(view, now);
+    match (&decision, &view.memory.token, &view.hand) {
+        (Decision::Step(Step::Publish(_)), Some(token), Some(hand))
+            if hand.token.id != token.id && listed(view).any(|id| *id == token.id) =>
+        {
+            Decision::Step(Step::Delete(token.id.clone(), Why::Revoked))
+        }
+        _ => decision,
+    }
+}
+
+fn listed(view: &View) -> impl Iterator<Item = &oat_operator::api::names::TokenId> {
+    let list = match &view.organization {
+        Organization::Known(account) => account.list.as_ref(),
+        Organization::Missing(_) => None,
+    };
+    list.into_iter().flat_map(|list| list.tokens.keys())
+}
+
+fn sweep_without_sequence(view: &View, now: Timestamp) -> Decision {
+    let known = |id: &oat_operator::api::names::TokenId| {
+        let hand = view.hand.as_ref().is_some_and(|hand| hand.token.id == *id);
+        let current = view.memory.token.as_ref().is_some_and(|token| token.id == *id);
+        hand || current || view.memory.previous.iter().any(|previous| previous.id == *id)
+    };
+    let left = listed(view).find(|id| !known(id)).cloned();
+    match left {
+        Some(id) if view.object.deleting.is_none() => Decision::Step(Step::Delete(id, Why::Orphan)),
+        _ => decide(view, now),
+    }
+}
+
+fn no_sweep(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Delete(_, Why::Orphan)) => rest(view, now),
+        decision => decision,
+    }
+}
+
+fn create_without_list(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| view.session.fresh_after = Timestamp::MIN)
+}
+
+fn same_sequence(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| view.session.tried = 0)
+}
+
+fn tokens_first(view: &View, now: Timestamp) -> Decision {
+    let decision = decide(view, now);
+    match (&decision, &view.memory.token) {
+        (Decision::Step(Step::Remove(_)), Some(token)) if view.object.deleting.is_some() => {
+            Decision::Step(Step::Delete(token.id.clone(), Why::Farewell))
+        }
+        _ => decision,
+    }
+}
+
+fn finalizer_first(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Delete(_, Why::Farewell)) => Decision::Step(Step::Release { abandoned: false }),
+        decision => decision,
+    }
+}
+
+fn remember_first(view: &View, now: Timestamp) -> Decision {
+    let decision = decide(view, now);
+    match (&decision, &view.hand) {
+        (Decision::Step(Step::Publish(_)), Some(hand))
+            if view.memory.token.as_ref().is_none_or(|token| token.sequence < hand.token.sequence) =>
+        {
+            let former = view.memory.token.iter();
+            let former =
+                former.map(|token| Previous { id: token.id.clone(), sequence: token.sequence, revocation: now });
+            Decision::Step(Step::Remember(Memory {
+                token: Some(hand.token.clone()),
+                previous: view.memory.previous.iter().cloned().chain(former).collect(),
+                handled: hand.handled.clone(),
+            }))
+        }
+        _ => decision,
+    }
+}
+
+fn publish_unproved(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| view.hand.iter_mut().for_each(|hand| hand.proved = true))
+}
+
+fn no_overlap(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Remember(mut memory)) => {
+            memory.previous.iter_mut().for_each(|previous| previous.revocation = now);
+            Decision::Step(Step::Remember(memory))
+        }
+        decision => decision,
+    }
+}
+
+fn forget_previous(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Remember(mut memory)) => {
+            memory.previous.clear();
+            Decision::Step(Step::Remember(memory))
+        }
+        decision => decision,
+    }
+}
+
+fn retire_anyway(view: &View, now: Timestamp) -> Decision {
+    let due = view.memory.previous.iter().find(|previous| previous.revocation <= now);
+    match due {
+        Some(due) if view.object.deleting.is_none() => Decision::Step(Step::Delete(due.id.clone(), Why::Replaced)),
+        _ => decide(view, now),
+    }
+}
+
+fn no_heal(view: &View, now: Timestamp) -> Decision {
+    let whole = view.memory.token.as_ref().map(|token| token.value_hash.clone());
+    changed(view, now, |view| {
+        for secret in &mut view.secrets {
+            if let (SecretState::Ours(held), None) = (&mut secret.state, &view.hand) {
+                held.value_hash.clone_from(&whole);
+            }
+        }
+    })
+}
+
+fn slow_emergency(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| view.object.requests.revoke = None)
+}
+
+fn no_confirm(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Confirm(_)) => rest(view, now),
+        decision => decision,
+    }
+}
+
+fn no_room(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Delete(_, Why::Replaced | Why::Revoked)) if asked(view) => {
+            changed(view, now, |view| view.memory.previous.clear())
+        }
+        decision => decision,
+    }
+}
+
+fn asked(view: &View) -> bool {
+    view.object.requests.rotate != view.memory.handled.rotate
+}

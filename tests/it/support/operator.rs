@@ -1,0 +1,78 @@
+//! The operator as users run it: the program, in a process of its own.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+/// A running operator. It is killed when this is dropped.
+pub struct Operator {
+    child: Child,
+    pub log: PathBuf,
+    pub metrics: u16,
+    pub health: u16,
+}
+
+/// What an operator is started with.
+pub struct Start<'a> {
+    pub kubeconfig: &'a Path,
+    pub log: PathBuf,
+    pub hub: String,
+    pub registry_token: String,
+    pub registry_service: String,
+    pub more: Vec<String>,
+}
+
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Operator {
+    pub fn start(start: Start<'_>) -> Self {
+        let (metrics, health) = (free_port(), free_port());
+        let log = File::create(&start.log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_oat-operator"))
+            .arg("run")
+            .args(["--hub-url", &start.hub, "--registry-token-url", &start.registry_token])
+            .args(["--registry-service", &start.registry_service, "--cluster-id", "test"])
+            .args(["--operator-namespace", "oat-operator"])
+            .args(["--metrics-addr", &format!("127.0.0.1:{metrics}"), "--health-addr", &format!("127.0.0.1:{health}")])
+            .args(&start.more)
+            .env("KUBECONFIG", start.kubeconfig)
+            .env("RUST_LOG", "trace")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self { child, log: start.log, metrics, health }
+    }
+
+    /// SIGKILL: nothing is cleaned up, nothing is released.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        super::eventually("the operator ends after SIGTERM", async || self.child.try_wait().unwrap()).await
+    }
+
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    pub fn logged(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
