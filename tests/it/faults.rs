@@ -117,7 +117,10 @@ async fn nobody_asks_before_retry_after_and_the_reason_is_shown() {
     let limit = world.faults.install(limit);
     world.token("pull", json!({})).await;
     world.faults.hit(limit, 1).await;
-    let refused = world.journal.entries().into_iter().rev().find(|entry| entry.status == Some(429)).unwrap();
+    let refused = eventually("the answer is in the journal", async || {
+        world.journal.entries().into_iter().rev().find(|entry| entry.status == Some(429))
+    })
+    .await;
     world
         .until("pull", "says so", |object| {
             condition(object, "Reconciling").is_some_and(|(_, reason)| reason == "RateLimited")

@@ -163,8 +163,8 @@ fn suspended_yaml() -> String {
 async fn until_suspended(world: &World) {
     world
         .until_organization("is suspended", |status| {
-            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
-            ready.reason == "OrganizationNotReady" && ready.message.contains("spec.suspend")
+            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready");
+            ready.is_some_and(|ready| ready.reason == "OrganizationNotReady" && ready.message.contains("spec.suspend"))
         })
         .await;
     world.quiet().await;
