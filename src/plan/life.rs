@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     Account, Change, Failure, Hand, Held, List, Memory, NewToken, Organization, Previous, Remembered, Secret,
-    SecretKey, SecretState, Step, View, Why, checks, farewell,
+    SecretKey, SecretState, Step, Token, View, Why, checks, farewell,
     quota::{self, Place},
     schedule,
 };
@@ -70,7 +70,7 @@ pub(super) fn next(view: &View, now: Timestamp) -> Next {
 
 /// All that is left to do when the current token is where it should be.
 fn tidy(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
-    let edit = || edit(view, wanted, list, now);
+    let edit = || edit(view, wanted, list, now).or_else(|| silence(view, wanted, list, now));
     let clean = || surplus(view, wanted).or_else(|| retire(view, wanted, list, now)).or_else(|| sweep(view, list));
     // If one of them fails again and again, the other gets its turn.
     match view.failure() {
@@ -97,19 +97,42 @@ fn revoke_pending(view: &View) -> bool {
     view.object.requests.revoke.is_some() && view.object.requests.revoke != view.memory.handled.revoke
 }
 
-/// Emergency: the current token stops working at once, before its replacement is made.
+/// Emergency: all tokens of the object stop working at once, before a replacement is made.
+///
+/// All, since the leaked one may be a former one, or one that a leader before us published and could not remember.
 fn deactivate_revoked(view: &View, now: Timestamp) -> Option<Step> {
     let Organization::Known(account) = &view.organization else { return None };
     let token = view.memory.token.as_ref().filter(|_| revoke_pending(view))?;
-    // Docker Hub changes nothing about an expired token, and it works no more.
-    let expired = token.expires.is_some_and(|expires| expires <= now);
-    // What the list lacks is asked for by its id first.
-    let active = match &account.list {
-        Some(list) => list.tokens.get(&token.id).is_some_and(|found| found.active),
-        None => token.active,
+    let Some(list) = &account.list else {
+        let works = token.active && token.expires.is_none_or(|expires| expires > now);
+        return works.then(|| deactivate(&token.id));
     };
-    let change = Change { active: Some(false), ..Change::default() };
-    (active && !expired).then(|| Step::Update(token.id.clone(), change))
+    // What the list lacks is asked for by its id first.
+    let current = list.tokens.get(&token.id).filter(|found| works(found, now));
+    match current {
+        Some(_) => Some(deactivate(&token.id)),
+        None => deactivate_any(view, list, now),
+    }
+}
+
+fn deactivate(id: &TokenId) -> Step {
+    Step::Update(id.clone(), Change { active: Some(false), ..Change::default() })
+}
+
+/// Docker Hub changes nothing about an expired token, and it works no more.
+fn works(found: &Token, now: Timestamp) -> bool {
+    found.active && found.expires.is_none_or(|expires| expires > now)
+}
+
+/// Any token of the object that works, besides one in hand: that goes its way first.
+fn deactivate_any(view: &View, list: &List, now: Timestamp) -> Option<Step> {
+    let in_hand = |id: &TokenId| view.hand.as_ref().is_some_and(|hand| hand.token.id == *id);
+    let former = |id: &TokenId| view.memory.previous.iter().any(|previous| previous.id == *id);
+    let found = list.tokens.iter().find(|(id, found)| {
+        let ours = found.sequence.is_some() || former(id);
+        ours && works(found, now) && !in_hand(id)
+    });
+    found.map(|(id, _)| deactivate(id))
 }
 
 /// A value in hand goes its way: proved, published, remembered.
@@ -131,7 +154,7 @@ fn finish(view: &View, wanted: &Wanted, now: Timestamp) -> Option<Step> {
         return None;
     }
     let layout = layout(view, wanted)?;
-    let missing = view.wanted_secrets().filter(|secret| !holds(secret, &hand.token, &layout));
+    let missing = view.wanted_secrets().filter(|secret| lacks(secret, &hand.token, &layout));
     let missing: Vec<SecretKey> = missing.map(|secret| secret.key.clone()).collect();
     (!missing.is_empty()).then_some(Step::Publish(missing))
 }
@@ -210,7 +233,8 @@ fn replacement(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Opt
     let otherwise = token.expiry != wanted.expiry.to_string();
     let in_hand = view.hand.as_ref().is_some_and(|hand| hand.token.id == token.id);
     let lost = !everywhere(view) && copy(view, token).is_none() && !in_hand;
-    (asked || expired || due || gone || otherwise || lost).then_some(Replacement::Needed)
+    let overtaken = view.secrets.iter().any(|secret| overtakes(secret, token));
+    (asked || expired || due || gone || otherwise || lost || overtaken).then_some(Replacement::Needed)
 }
 
 /// A request is new when it differs from the last one handled. Taking it away asks for nothing.
@@ -277,7 +301,7 @@ fn heal(view: &View, now: Timestamp) -> Option<Step> {
     let wanted = view.object.wanted.as_ref().ok()?;
     let token = view.memory.token.as_ref()?;
     let layout = layout(view, wanted)?;
-    let broken = view.wanted_secrets().any(|secret| !holds(secret, token, &layout));
+    let broken = view.wanted_secrets().any(|secret| lacks(secret, token, &layout));
     // A value in hand is written by `finish`; if that failed, it waits its time there.
     if !broken || view.hand.is_some() || publishing_rests(view, now).is_some() {
         return None;
@@ -310,6 +334,12 @@ fn edit(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Ste
     (change != Change::default()).then(|| Step::Update(token.id.clone(), change))
 }
 
+/// Where the current token is not to work, no other one of the object is either. Those that can go at once do that.
+fn silence(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    let leave = wanted.active || (clean(view) && !view.memory.previous.is_empty());
+    if leave { None } else { deactivate_any(view, list, now) }
+}
+
 /// Secrets of ours that the spec doesn't ask for any more.
 fn surplus(view: &View, wanted: &Wanted) -> Option<Step> {
     let ours = |secret: &&Secret| !secret.wanted && matches!(secret.state, SecretState::Ours(_));
@@ -339,7 +369,7 @@ fn discard(id: &TokenId, list: &List) -> Step {
 fn sweep(view: &View, list: &List) -> Option<Step> {
     let token = view.memory.token.as_ref()?;
     let known = |id: &TokenId| *id == token.id || view.memory.previous.iter().any(|previous| previous.id == *id);
-    let left = |(id, found): &(&TokenId, &super::Token)| {
+    let left = |(id, found): &(&TokenId, &Token)| {
         found.sequence.is_some_and(|sequence| sequence <= token.sequence) && !known(id)
     };
     let (id, _) = list.tokens.iter().find(left)?;
@@ -372,6 +402,18 @@ pub(super) fn in_place(view: &View, token: &Remembered) -> bool {
         Some(layout) => holds(secret, token, layout),
         None => carries(secret, token),
     })
+}
+
+/// Whether a token is to be written to a Secret.
+fn lacks(secret: &Secret, token: &Remembered, layout: &str) -> bool {
+    !holds(secret, token, layout) && !overtakes(secret, token)
+}
+
+/// Whether a Secret holds another value with a higher sequence: published by a leader that could not remember it. It is
+/// not written over with an older one; a newer token is made.
+fn overtakes(secret: &Secret, token: &Remembered) -> bool {
+    let ahead = |held: &Held| held.sequence > token.sequence && held.sequence - token.sequence <= AHEAD;
+    held(secret).is_some_and(ahead) && !carries(secret, token)
 }
 
 fn held(secret: &Secret) -> Option<&Held> {

@@ -161,6 +161,14 @@ pub fn replacement_rows() -> Vec<Row> {
         Row("once expired", settled().after(days(80)), "create 2"),
         Row("not if the schedule may not", settled().manual().after(days(80)), "rest Expired, not ready, wake never"),
         Row("but if somebody asks", settled().manual().rotate("now").after(days(80)), "create 2"),
+        Row("a newer value that nobody could remember", settled().secret_holds(2).hub(2), "create 3"),
+        Row("also with an intact copy", settled().secret_holds(2).also("copy", 1), "create 3"),
+        Row(
+            "and with the older value in hand",
+            settled().secret_holds(2).proved(1).second(SecretState::Absent),
+            "publish payments/second",
+        ),
+        Row("not one that nobody can have made", settled().secret_holds(5000).also("copy", 1), "fetch payments/copy"),
         Row("by the interval", settled().spec(|w| w.rotation.interval = Some(days(10))), "create 2"),
         Row(
             "not before the interval",
@@ -338,6 +346,16 @@ pub fn edit_rows() -> Vec<Row> {
             "update t1 label=\"pull\"+marker",
         ),
         Row(
+            "with it any other one that works",
+            settled().inactive().at_hub("t1", off).hub(2).token(|t| t.active = false),
+            "update t2 active=false",
+        ),
+        Row(
+            "also when the current one is gone",
+            settled().inactive().hub_lacks("t1").gone("t1").hub(2),
+            "update t2 active=false",
+        ),
+        Row(
             "an expired one can't be",
             settled().manual().inactive().after(days(80)),
             "rest Settled, not ready, wake never",
@@ -423,6 +441,8 @@ pub fn revoke_rows() -> Vec<Row> {
             "update t1 active=false",
         ),
         Row("whatever is in the way", settled().revoke("leaked").secret_foreign(), "update t1 active=false"),
+        Row("and so is what it replaced", revoked().previous(0, ahead(hours(1))), "update t0 active=false"),
+        Row("and what a leader before us published", revoked().hub(2).secret_holds(2), "update t2 active=false"),
         Row("then it is replaced", revoked(), "create 2"),
         Row(
             "without deactivating it twice",
@@ -434,7 +454,13 @@ pub fn revoke_rows() -> Vec<Row> {
         Row("and remembered, and the old one ends", revoked().proved(2).secret_holds(2), "remember 2, 1 until now"),
         Row(
             "those before it end too",
-            settled_at(2).previous(1, ahead(hours(1))).revoke("leaked").at_hub("t2", off).proved(3).secret_holds(3),
+            settled_at(2)
+                .previous(1, ahead(hours(1)))
+                .revoke("leaked")
+                .at_hub("t1", off)
+                .at_hub("t2", off)
+                .proved(3)
+                .secret_holds(3),
             "remember 3, 1 until now, 2 until now",
         ),
         Row(

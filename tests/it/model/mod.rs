@@ -60,6 +60,7 @@ fn configurations() -> Vec<(&'static str, Operator)> {
         ("schedule", Start::Settled, Budget { crash: 1, lost: 1, tick: 3, ..none }),
         ("emergency", Start::Settled, Budget { crash: 1, lost: 1, rotate: 1, revoke: 1, ..none }),
         ("edits", Start::Settled, Budget { toggle: 2, edit: 1, rename: 1, rotate: 1, tick: 1, ..none }),
+        ("a new name and crashes", Start::Settled, Budget { toggle: 1, rename: 1, rotate: 1, crash: 1, ..none }),
         ("changed Secrets", Start::Settled, Budget { secret: 2, rotate: 1, crash: 1, tick: 1, ..none }),
         ("two Secrets", Start::Two, Budget { refuse: 1, secret: 1, rotate: 1, tick: 2, ..none }),
         ("hands at Docker Hub", Start::Settled, Budget { hub: 2, rotate: 1, tick: 1, ..none }),

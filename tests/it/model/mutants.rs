@@ -42,6 +42,7 @@ pub const MUTANTS: &[Mutant] = &[
         decide: no_confirm,
     },
     Mutant { name: "room is not made", under: "emergency", decide: no_room },
+    Mutant { name: "an older value is written over a newer one", under: "a new name and crashes", decide: backwards },
 ];
 
 /// The real decision for a view that was changed first.
@@ -200,6 +201,17 @@ fn no_room(view: &View, now: Timestamp) -> Decision {
         }
         decision => decision,
     }
+}
+
+fn backwards(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| {
+        let known = view.memory.token.as_ref().map_or(0, |token| token.sequence);
+        for secret in &mut view.secrets {
+            if let SecretState::Ours(held) = &mut secret.state {
+                held.sequence = held.sequence.min(known);
+            }
+        }
+    })
 }
 
 fn asked(view: &View) -> bool {

@@ -127,6 +127,8 @@ fn as_wanted(model: &Operator, state: &State) -> Result<(), &'static str> {
         return ensure(!object.active, "the token is gone");
     };
     ensure(token.active == object.active, "the token is not active as asked")?;
+    let works = state.tokens.iter().any(|other| other.marked && other.active);
+    ensure(object.active || !works, "a token works that should not")?;
     ensure(token.marked && token.shape == object.shape, "the token is not as asked")?;
     for place in 0..2 {
         let holds = state.secrets[place] == Stored::Ours(token.sequence, token.number, object.named);
