@@ -281,6 +281,8 @@ impl Pass<'_> {
             Step::Prove => self.prove(handle, view).await,
             Step::Update(id, change) => match handle.update(id.as_str(), hub_change(change), urgency(change)).await {
                 Ok(_) => Outcome::Updated(id.clone(), change.clone()),
+                // What is gone can't be changed: the next decision needs to know that, not to try again.
+                Err(error) if error.reason() == "TokenNotFound" => Outcome::Confirmed(id.clone(), None),
                 Err(error) => failed(&error),
             },
             Step::Delete(id, why) => {

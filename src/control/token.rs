@@ -84,6 +84,9 @@ async fn pass(context: &Context, key: &Key) -> End {
     };
     let mut view = observe::view(&object, organization, memo.hand.clone(), memo.session.clone(), &sources);
     let mut pass = Pass { context, object, memo };
+    // Seen anew, a value may be spent: it is dropped here and in what is kept.
+    pass.memo.follow(&view);
+    context.memos.put(&uid, pass.memo.clone());
     for _ in 0..STEPS {
         match plan::decide(&view, context.clock.now()) {
             Decision::Step(step) => match take(&mut pass, step, &mut view).await {
