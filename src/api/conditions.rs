@@ -22,12 +22,16 @@ pub enum Reason {
     HubUnavailable,
     /// The organization object has no list of tokens yet, or is suspended.
     OrganizationNotReady,
+    /// The token is due, and no window is open.
+    WaitingForWindow,
     /// A new token was refused by the registry's token service.
     VerificationFailed,
     /// The API server refused or lost a write.
     KubernetesUnavailable,
     /// The spec can't be carried out.
     InvalidSpec,
+    /// The organization object doesn't permit what is asked for.
+    NotGranted,
     /// Docker Hub or the API server doesn't permit it.
     Forbidden,
     /// The organization has no place for another token.
@@ -40,13 +44,15 @@ pub enum Reason {
     OrganizationNotFound,
     /// Docker Hub refuses the owner's credentials, or they can't be read.
     CredentialsInvalid,
+    /// Another operator makes tokens with this cluster's marker.
+    TwinDetected,
     /// The limit of tokens is reached.
     LimitReached,
 }
 
 impl Reason {
     /// All of them, for tests and docs.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Succeeded,
         Self::Deactivated,
         Self::Progressing,
@@ -54,15 +60,18 @@ impl Reason {
         Self::RateLimited,
         Self::HubUnavailable,
         Self::OrganizationNotReady,
+        Self::WaitingForWindow,
         Self::VerificationFailed,
         Self::KubernetesUnavailable,
         Self::InvalidSpec,
+        Self::NotGranted,
         Self::Forbidden,
         Self::QuotaExceeded,
         Self::SecretConflict,
         Self::Expired,
         Self::OrganizationNotFound,
         Self::CredentialsInvalid,
+        Self::TwinDetected,
         Self::LimitReached,
     ];
 
@@ -78,13 +87,16 @@ impl Reason {
             Self::OrganizationNotReady => "OrganizationNotReady",
             Self::VerificationFailed => "VerificationFailed",
             Self::KubernetesUnavailable => "KubernetesUnavailable",
+            Self::WaitingForWindow => "WaitingForWindow",
             Self::InvalidSpec => "InvalidSpec",
+            Self::NotGranted => "NotGranted",
             Self::Forbidden => "Forbidden",
             Self::QuotaExceeded => "QuotaExceeded",
             Self::SecretConflict => "SecretConflict",
             Self::Expired => "Expired",
             Self::OrganizationNotFound => "OrganizationNotFound",
             Self::CredentialsInvalid => "CredentialsInvalid",
+            Self::TwinDetected => "TwinDetected",
             Self::LimitReached => "LimitReached",
         }
     }
@@ -94,12 +106,14 @@ impl Reason {
         matches!(
             self,
             Self::InvalidSpec
+                | Self::NotGranted
                 | Self::Forbidden
                 | Self::QuotaExceeded
                 | Self::SecretConflict
                 | Self::Expired
                 | Self::OrganizationNotFound
                 | Self::CredentialsInvalid
+                | Self::TwinDetected
         )
     }
 }
@@ -128,6 +142,8 @@ pub struct Facts {
     pub active: Option<bool>,
     /// How many Secrets there should be, and how many hold the current token.
     pub published: (u32, u32),
+    /// Whether the token expires soon and nothing has replaced it.
+    pub expires_soon: bool,
     /// The state in words, without times that move.
     pub summary: String,
     /// What comes next, in words.
@@ -274,6 +290,7 @@ mod tests {
             rotating: false,
             active: Some(true),
             published: (2, 2),
+            expires_soon: false,
             summary: "all is well".into(),
             plan: Vec::new(),
         }

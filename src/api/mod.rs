@@ -1,6 +1,6 @@
 //! The API's types: what users write, what the operator answers, and the rules for names and values.
 //!
-//! Reading order: [`token`], [`organization`], [`names`], [`valid`] (a spec, checked once at the border),
+//! Reading order: [`token`], [`organization`], [`names`], [`valid`] (a spec, checked once at the border), [`windows`],
 //! [`conditions`] (facts into conditions).
 //!
 //! Never: I/O, async, the time, or a decision about a token.
@@ -13,6 +13,7 @@ pub mod organization;
 mod schema;
 pub mod token;
 pub mod valid;
+pub mod windows;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -42,6 +43,8 @@ pub const OWNER: &str = "oat-operator.dev/owner";
 pub const TOKEN_ID: &str = "oat-operator.dev/token-id";
 /// Annotation on our Secrets: the sequence of that token.
 pub const SEQUENCE: &str = "oat-operator.dev/sequence";
+/// Annotation on our Secrets: when they were last touched, so that an older write in flight fails its precondition.
+pub const TOUCHED: &str = "oat-operator.dev/touched";
 /// Annotation on our Secrets: when that token expires.
 pub const EXPIRATION_TIME: &str = "oat-operator.dev/expiration-time";
 

@@ -186,6 +186,18 @@ impl Label {
     pub fn of_object(namespace: &str, name: &str) -> Self {
         Self(format!("{namespace}/{name}").chars().take(Self::MAX).collect())
     }
+
+    /// The label of a token that somebody else named, cut and cleaned so that a marker can follow.
+    pub fn adopted(text: &str) -> Self {
+        let clean = |c: char| match c {
+            '[' => '(',
+            ']' => ')',
+            c if c.is_control() => ' ',
+            c => c,
+        };
+        let text: String = text.trim().chars().map(clean).take(Self::MAX).collect();
+        Self(if text.trim().is_empty() { "adopted".into() } else { text.trim().into() })
+    }
 }
 
 impl ClusterId {

@@ -48,6 +48,7 @@ use super::schema;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.organizationRef == oldSelf.organizationRef").message("organizationRef is immutable").field_path(".organizationRef"),
+    validation = Rule::new("!has(self.adopt) || (has(oldSelf.adopt) && self.adopt == oldSelf.adopt)").message("adopt can only be given when the object is made; it may be taken out").field_path(".adopt"),
     validation = Rule::new("self.publicRepositories || (has(self.repositories) && size(self.repositories) > 0) || (has(self.organizationScopes) && size(self.organizationScopes) > 0)").message("a token needs repositories, publicRepositories or organizationScopes: Docker Hub makes none that may do nothing"),
     validation = Rule::new("!has(self.rotation.renewBefore) || duration(self.rotation.renewBefore) < (has(self.expiration) ? (has(self.expiration.lifetime) ? duration(self.expiration.lifetime) : duration('87600h')) : duration('2160h'))").message("rotation.renewBefore must be shorter than expiration.lifetime").field_path(".rotation.renewBefore")
 )]
@@ -106,9 +107,30 @@ pub struct TokenSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 
+    /// Take over a token that exists at Docker Hub. It gets the operator's marker and is rotated once, since its value can't be read; it lives on for the overlap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
+
     /// The Secret that holds the token's value.
     #[serde(default)]
     pub secret: SecretSpec,
+}
+
+/// Names a token at Docker Hub: exactly one of id and label.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.id) != has(self.label)").message("exactly one of id and label is needed")
+)]
+pub struct Adopt {
+    /// The token's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
+    pub id: Option<String>,
+    /// The token's whole label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub label: Option<String>,
 }
 
 /// Names an organization object.
@@ -207,6 +229,10 @@ pub struct Rotation {
     #[serde(default = "one_hour")]
     #[schemars(schema_with = "schema::duration")]
     pub overlap: String,
+    /// The schedule rotates only inside one of these windows. Whoever asks for a rotation is not kept waiting, and no window lets a token expire.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub windows: Vec<Window>,
     /// Any change of this text rotates the token now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
@@ -224,10 +250,28 @@ impl Default for Rotation {
             renew_before_percentage: None,
             interval: None,
             overlap: one_hour(),
+            windows: Vec::new(),
             trigger: None,
             verification: Verification::default(),
         }
     }
+}
+
+/// When a token may be rotated by the schedule.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Window {
+    /// When it begins: five fields of cron, such as "0 2 * * 6" for Saturdays at 02:00.
+    #[schemars(length(min = 1, max = 100), regex(pattern = r"^(@(hourly|daily|weekly|monthly|yearly)|\S+( \S+){4})$"))]
+    pub schedule: String,
+    /// How long it lasts, 1m to 168h.
+    #[schemars(schema_with = "schema::duration")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')").message("duration must be between 1m and 168h"))]
+    pub duration: String,
+    /// The time zone of the schedule, such as Europe/Berlin.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = r"^[A-Za-z0-9_+/-]+$"))]
+    pub time_zone: String,
 }
 
 /// Who decides that a token is rotated.
@@ -369,6 +413,12 @@ pub struct TokenStatus {
     /// Tokens that were replaced and live on for a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub previous: Vec<PreviousToken>,
+    /// Tokens with this object's marker up to this sequence are left over, unless they are named above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_sequence: Option<u64>,
+    /// A token with this object's marker that another operator made. Nothing is done while it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<String>,
     /// The Secrets and how many of them hold the current token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretStatus>,
@@ -485,6 +535,10 @@ fn yes() -> bool {
 
 fn one_hour() -> String {
     "1h".into()
+}
+
+fn utc() -> String {
+    "UTC".into()
 }
 
 fn docker_hub() -> Vec<String> {

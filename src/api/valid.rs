@@ -9,8 +9,9 @@ use kube::core::Duration as GoDuration;
 use sha2::{Digest, Sha256};
 
 use super::{
-    names::{InvalidName, Label, OrgName, ResourcePath, Scope, SecretName},
-    token::{DeletionPolicy, RotationPolicy, SecretDeletionPolicy, SecretType, TokenSpec, Verification},
+    names::{InvalidName, Label, OrgName, ResourcePath, Scope, SecretName, TokenId},
+    token::{Adopt, DeletionPolicy, RotationPolicy, SecretDeletionPolicy, SecretType, TokenSpec, Verification},
+    windows::Window,
 };
 
 /// What a user did wrong, and where.
@@ -80,6 +81,8 @@ pub struct RotationRules {
     pub interval: Option<Duration>,
     /// How long the previous token lives on.
     pub overlap: Duration,
+    /// When the schedule may rotate; empty for always.
+    pub windows: Vec<Window>,
     /// Any change rotates now.
     pub trigger: Option<String>,
     /// Whether a new token is proved.
@@ -127,15 +130,50 @@ pub struct Wanted {
     pub rotation: RotationRules,
     /// What becomes of it at the end.
     pub deletion: DeletionPolicy,
+    /// The token to take over.
+    pub adopt: Option<Adoption>,
     /// The Secret.
     pub secret: SecretShape,
+}
+
+/// Which token to take over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Adoption {
+    /// The one with this id.
+    Id(TokenId),
+    /// The one with exactly this label.
+    Label(String),
+}
+
+impl std::fmt::Display for Adoption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "id {id}"),
+            Self::Label(label) => write!(f, "label {label:?}"),
+        }
+    }
 }
 
 impl Wanted {
     /// Changes when the token at Docker Hub must be patched.
     pub fn shape_hash(&self) -> String {
-        digest(&format!("{:?}\n{:?}\n{:?}", self.label, self.description, self.resources))
+        let resources = self.resources.iter().map(|resource| match resource {
+            Resource::Repository(path, scopes) => ("TYPE_REPO", path, scopes),
+            Resource::Organization(path, scopes) => ("TYPE_ORG", path, scopes),
+        });
+        let resources = resources.map(|(kind, path, scopes)| {
+            (kind.to_owned(), path.to_string(), scopes.iter().map(ToString::to_string).collect())
+        });
+        shape_hash(self.label.as_str(), &self.description, resources.collect())
     }
+}
+
+/// The hash of a token's shape: its label without the marker, its description, and what it may do, as Docker Hub names
+/// it. The order says nothing.
+pub fn shape_hash(label: &str, description: &str, mut resources: Vec<(String, String, Vec<String>)>) -> String {
+    resources.iter_mut().for_each(|(_, _, scopes)| scopes.sort());
+    resources.sort();
+    digest(&format!("{label:?}\n{description:?}\n{resources:?}"))
 }
 
 /// The first 16 hex digits of a SHA-256: enough to see a change.
@@ -218,6 +256,7 @@ pub fn wanted(
     let resources = resources(&mut reader, spec, organization);
     let expiry = expiry(&mut reader, spec);
     let rotation = rotation(&mut reader, spec, expiry.as_ref());
+    let adopt = spec.adopt.as_ref().and_then(|adopt| adoption(&mut reader, adopt));
     let secret = secret(&mut reader, spec, name, allowed);
     match (label, expiry, rotation, secret) {
         (Some(label), Some(expiry), Some(rotation), Some(secret)) if reader.problems.is_empty() => Ok(Wanted {
@@ -228,9 +267,27 @@ pub fn wanted(
             expiry,
             rotation,
             deletion: spec.deletion_policy,
+            adopt,
             secret,
         }),
         _ => Err(reader.problems),
+    }
+}
+
+fn adoption(reader: &mut Reader, adopt: &Adopt) -> Option<Adoption> {
+    match (&adopt.id, &adopt.label) {
+        (Some(id), None) => reader.name("spec.adopt.id", TokenId::parse(id)).map(Adoption::Id),
+        (None, Some(label)) if !label.is_empty() && label.chars().count() <= 100 => {
+            Some(Adoption::Label(label.clone()))
+        }
+        (None, Some(_)) => {
+            reader.problem("spec.adopt.label", "expected 1 to 100 characters");
+            None
+        }
+        _ => {
+            reader.problem("spec.adopt", "exactly one of id and label is needed");
+            None
+        }
     }
 }
 
@@ -320,15 +377,32 @@ fn rotation(reader: &mut Reader, spec: &TokenSpec, expiry: Option<&Expiry>) -> O
     if interval.is_some_and(|interval| interval.as_secs() < 10) {
         reader.problem("spec.rotation.interval", "interval must be at least 10s");
     }
-    let overlap = reader.duration("spec.rotation.overlap", Some(&rules.overlap))?;
+    let overlap = reader.duration("spec.rotation.overlap", Some(&rules.overlap));
+    let windows = windows(reader, spec);
+    let overlap = overlap?;
     Some(RotationRules {
         automatic: rules.policy == RotationPolicy::Automatic,
         before,
         interval,
         overlap,
+        windows,
         trigger: rules.trigger.clone(),
         verify: rules.verification == Verification::Registry,
     })
+}
+
+fn windows(reader: &mut Reader, spec: &TokenSpec) -> Vec<Window> {
+    let windows = &spec.rotation.windows;
+    if windows.len() > 10 {
+        reader.problem("spec.rotation.windows", "expected at most 10");
+    }
+    let mut read = |(i, window): (usize, &super::token::Window)| {
+        let field = format!("spec.rotation.windows[{i}]");
+        let duration = reader.duration(&format!("{field}.duration"), Some(&window.duration))?;
+        let parsed = Window::parse(&window.schedule, duration, &window.time_zone);
+        parsed.map_err(|(part, message)| reader.problem(format!("{field}.{part}"), message)).ok()
+    };
+    windows.iter().take(10).enumerate().filter_map(&mut read).collect()
 }
 
 fn secret(reader: &mut Reader, spec: &TokenSpec, object: &str, allowed: &[String]) -> Option<SecretShape> {
@@ -430,6 +504,7 @@ mod tests {
             before: RenewBefore::Third,
             interval: None,
             overlap: Duration::from_secs(3600),
+            windows: Vec::new(),
             trigger: None,
             verify: true,
         };
@@ -475,6 +550,7 @@ mod tests {
             before: RenewBefore::Percentage(33),
             interval: Some(Duration::from_secs(720 * 3600)),
             overlap: Duration::ZERO,
+            windows: Vec::new(),
             trigger: Some("x".into()),
             verify: false,
         };

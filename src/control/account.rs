@@ -10,7 +10,8 @@ use crate::{
         OrganizationAccessToken,
         conditions::Reason,
         names::{ClusterId, Identity, Marker, OrgName, TokenId},
-        token::TokenStatus,
+        token::{Adopt, OrganizationKind, TokenStatus},
+        valid,
     },
     hub,
     plan::{Account, List, Organization, Token, Trouble},
@@ -50,14 +51,17 @@ pub fn organization(context: &Context, object: &OrganizationAccessToken) -> Opti
         object.metadata.name.as_deref()?,
     );
     let remembered = remembered(object.status.as_ref());
+    let adopt = object.spec.token.adopt.as_ref();
     let list = state.as_ref().and_then(|state| state.snapshot.as_ref());
-    let list = list.map(|snapshot| list_of(snapshot, &context.settings.cluster, &identity, &remembered));
+    let list = list.map(|snapshot| list_of(snapshot, &context.settings.cluster, &identity, &remembered, adopt));
     let known = list.is_some() || trouble.is_some() || spec.suspend;
     known.then(|| {
         Organization::Known(Account {
             name,
             limit: spec.token_limit.unwrap_or(spec.subscription.limit()),
             reserved: spec.reserved_tokens,
+            // Until grants exist nobody can say who of a cluster may take over which token.
+            adoptable: key.kind == OrganizationKind::Organization,
             suspended: spec.suspend,
             list,
             trouble,
@@ -87,12 +91,22 @@ fn remembered(status: Option<&TokenStatus>) -> Vec<String> {
 }
 
 /// A snapshot cut down to what concerns one object.
-pub fn list_of(snapshot: &hub::Snapshot, cluster: &ClusterId, identity: &Identity, remembered: &[String]) -> List {
+pub fn list_of(
+    snapshot: &hub::Snapshot,
+    cluster: &ClusterId,
+    identity: &Identity,
+    remembered: &[String],
+    adopt: Option<&Adopt>,
+) -> List {
     let ours = |token: &hub::Token| {
         let own = |marker: &Marker| marker.cluster == *cluster && marker.identity == *identity;
         Marker::parse(&token.label).map(|(_, marker)| marker).filter(own).map(|marker| marker.sequence)
     };
-    let concerns = |token: &&hub::Token| ours(token).is_some() || remembered.contains(&token.id);
+    let meant = |token: &hub::Token| {
+        let by = |adopt: &Adopt| adopt.id.as_ref() == Some(&token.id) || adopt.label.as_ref() == Some(&token.label);
+        adopt.is_some_and(by)
+    };
+    let concerns = |token: &&hub::Token| ours(token).is_some() || remembered.contains(&token.id) || meant(token);
     let tokens = snapshot.tokens.iter().filter(concerns);
     let tokens = tokens.filter_map(|token| Some((TokenId::parse(&token.id).ok()?, token_of(token, ours(token)))));
     List {
@@ -110,7 +124,22 @@ pub fn token_of(token: &hub::Token, sequence: Option<u64>) -> Token {
         active: token.active,
         expires: token.expiration_time,
         last_used: token.last_used_time,
+        shape: token.resources.as_ref().map(|resources| shape_of(token, resources)),
     }
+}
+
+/// The hash of a token's shape as Docker Hub tells it.
+fn shape_of(token: &hub::Token, resources: &[hub::Resource]) -> String {
+    let label = Marker::parse(&token.label).map_or(token.label.as_str(), |(user, _)| user);
+    let resources = resources.iter().map(|resource| {
+        let kind = match &resource.kind {
+            hub::ResourceKind::Repository => "TYPE_REPO",
+            hub::ResourceKind::Organization => "TYPE_ORG",
+            hub::ResourceKind::Other(kind) => kind,
+        };
+        (kind.to_owned(), resource.path.clone(), resource.scopes.clone())
+    });
+    valid::shape_hash(label, token.description.as_deref().unwrap_or_default(), resources.collect())
 }
 
 /// When the first list of a leadership term must have begun at the earliest.

@@ -56,8 +56,9 @@ impl Pass<'_> {
             Step::Remember(memory) => self.remember(memory, view).await,
             Step::Fetch(key) => Ok(self.fetch(key, view).await),
             Step::Publish(keys) => Ok(self.publish(keys, view).await),
+            Step::Touch(keys) => Ok(self.touch(keys, view).await),
             Step::Remove(keys) => Ok(self.remove(keys).await),
-            Step::Blank(keys) => Ok(self.blank(keys, view).await),
+            Step::Blank(keys) => Ok(self.blank(keys).await),
             Step::Refresh | Step::Confirm(_) | Step::Create(_) | Step::Prove | Step::Update(..) | Step::Delete(..) => {
                 Ok(self.ask(step, view).await)
             }
@@ -177,9 +178,47 @@ impl Pass<'_> {
     }
 
     async fn publish_one(&self, key: &Key, secret: k8s_openapi::api::core::v1::Secret) -> Result<Held, Trouble> {
+        let seen = self.seen(key);
+        let written = self.context.writer.secret(key, secret, seen.as_deref()).await;
+        self.wrote_secret(key, seen.as_deref(), written).await
+    }
+
+    /// What we know of a Secret of this object.
+    fn seen(&self, key: &Key) -> Option<Arc<secrets::Entry>> {
+        self.context.secrets.get(key).filter(|entry| Some(&entry.owner) == self.object.metadata.uid.as_ref())
+    }
+
+    /// Writes to each Secret as it was seen, so that older writes in flight fail. A value that is not the remembered one
+    /// goes; a Secret that is not there is made without one.
+    async fn touch(&self, keys: &[Key], view: &View) -> Outcome {
+        let Ok(wanted) = &view.object.wanted else { return Outcome::Failed(lost_hand()) };
+        let mark = self.context.clock.now().to_string();
+        let remembered = view.memory.token.as_ref().map(|token| &token.value_hash);
+        let mut results = Vec::new();
+        for key in keys {
+            let seen = self.seen(key);
+            let writer = &self.context.writer;
+            let written = match &seen {
+                Some(entry) => {
+                    let whole = remembered.is_some() && entry.value_hash.as_ref() == remembered;
+                    writer.patch_secret(key, secrets::touch(entry, whole, &mark)).await
+                }
+                None => writer.secret(key, secrets::placeholder(key, &self.owner(), &wanted.secret, &mark), None).await,
+            };
+            results.push((key.clone(), self.wrote_secret(key, seen.as_deref(), written).await));
+        }
+        Outcome::Touched(results)
+    }
+
+    /// What a write of a Secret says of it.
+    async fn wrote_secret(
+        &self,
+        key: &Key,
+        seen: Option<&secrets::Entry>,
+        written: Result<k8s_openapi::api::core::v1::Secret, write::Error>,
+    ) -> Result<Held, Trouble> {
         let uid = self.object.metadata.uid.clone().unwrap_or_default();
-        let seen = self.context.secrets.get(key).filter(|entry| entry.owner == uid);
-        match self.context.writer.secret(key, secret, seen.as_deref()).await {
+        match written {
             Ok(secret) => {
                 let (key, entry) = secrets::entry(secret);
                 let held = observe::held(&entry, None);
@@ -188,7 +227,7 @@ impl Pass<'_> {
             }
             Err(error) if error.is_conflict() => Err(self.in_the_way(key, &uid).await),
             Err(error) if error.is_gone() => {
-                self.context.secrets.forget(key, |known| Some(known) == seen.as_deref());
+                self.context.secrets.forget(key, |known| Some(known) == seen);
                 Err(kubernetes(&format!("write Secret {key}"), &error))
             }
             Err(error) => Err(kubernetes(&format!("write Secret {key}"), &error)),
@@ -231,11 +270,10 @@ impl Pass<'_> {
         Outcome::Removed(keys.to_vec())
     }
 
-    async fn blank(&self, keys: &[Key], view: &View) -> Outcome {
-        let kind = view.object.wanted.as_ref().map(|wanted| wanted.secret.kind).unwrap_or_default();
+    async fn blank(&self, keys: &[Key]) -> Outcome {
         for key in keys {
             let Some(seen) = self.context.secrets.get(key) else { continue };
-            match self.context.writer.patch_secret(key, secrets::blank(kind, &seen)).await {
+            match self.context.writer.patch_secret(key, secrets::blank(&seen)).await {
                 Ok(_) => self.context.secrets.forget(key, |known| known.uid == seen.uid),
                 Err(error) if error.is_gone() => self.context.secrets.forget(key, |known| known.uid == seen.uid),
                 Err(error) => return Outcome::Failed(kubernetes(&format!("empty Secret {key}"), &error)),
@@ -300,7 +338,8 @@ impl Pass<'_> {
         let current = view.memory.token.iter().map(|token| token.id.to_string());
         let previous = view.memory.previous.iter().map(|token| token.id.to_string());
         let remembered: Vec<_> = current.chain(previous).collect();
-        account::list_of(snapshot, &view.object.cluster, &view.object.identity, &remembered)
+        let adopt = self.object.spec.token.adopt.as_ref();
+        account::list_of(snapshot, &view.object.cluster, &view.object.identity, &remembered, adopt)
     }
 
     async fn create(&mut self, handle: &hub::Handle, new: &NewToken) -> Outcome {

@@ -10,7 +10,10 @@ use std::{
 
 use secrecy::SecretString;
 
-use crate::plan::{Hand, Session, View};
+use crate::{
+    api::names::TokenId,
+    plan::{Hand, Session, View},
+};
 
 /// What is remembered of one object.
 #[derive(Clone)]
@@ -21,12 +24,14 @@ pub struct Memo {
     pub hand: Option<Hand>,
     /// The value itself.
     pub value: Option<SecretString>,
+    /// The token whose coming end users have been told of.
+    pub warned: Option<TokenId>,
 }
 
 impl Memo {
     /// Nothing but when the session began.
     pub fn new(session: Session) -> Self {
-        Self { session, hand: None, value: None }
+        Self { session, hand: None, value: None, warned: None }
     }
 
     /// Follows a view after an outcome: a hand that is gone takes its value along.

@@ -4,8 +4,9 @@ use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::Context;
 use crate::{
+    api::{conditions::Reason, names::TokenId},
     k8s::events::Happened,
-    plan::{Memory, Outcome, Step, View, Why},
+    plan::{Change, Memory, Outcome, Step, View, Why},
 };
 
 /// The event of a step and its outcome, if it is one that users want to hear of. `before` is the view before it.
@@ -19,15 +20,7 @@ pub fn event(step: &Step, outcome: &Outcome, before: &View) -> Option<(Happened,
             same.then(|| (Happened::SecretRepaired, format!("token {} was written again to {}", hand.token.sequence, names.join(", "))))
         }
         (Step::Prove, Outcome::Unproved(message)) => Some((Happened::VerificationFailed, message.clone())),
-        (Step::Update(_, change), Outcome::Updated(id, _)) => {
-            let revoked = before.object.requests.revoke != before.memory.handled.revoke;
-            let happened = match change.active? {
-                true => Happened::TokenActivated,
-                false if revoked => Happened::TokenRevoked,
-                false => Happened::TokenDeactivated,
-            };
-            Some((happened, format!("token {id} at Docker Hub")))
-        }
+        (Step::Update(_, change), Outcome::Updated(id, _)) => updated(id, change, before),
         (Step::Delete(_, why), Outcome::Deleted(id)) => {
             let happened = if *why == Why::Orphan { Happened::OrphanRemoved } else { Happened::TokenDeleted };
             let why = match why {
@@ -35,6 +28,7 @@ pub fn event(step: &Step, outcome: &Outcome, before: &View) -> Option<(Happened,
                 Why::Revoked => "it was revoked",
                 Why::Orphan => "nobody knew its value: the answer to its creation was lost",
                 Why::Unproved => "the registry's token service refused it",
+                Why::Exchanged => "the organization has no place left, and its replacement needs its own",
                 Why::Farewell => "its object is being deleted",
             };
             Some((happened, format!("token {id} was deleted at Docker Hub: {why}")))
@@ -46,6 +40,41 @@ pub fn event(step: &Step, outcome: &Outcome, before: &View) -> Option<(Happened,
             Happened::TokenAbandoned,
             "the organization can't be reached: tokens may be left at Docker Hub, with this object's marker in their label".into(),
         )),
+        _ => None,
+    }
+}
+
+/// A token was changed: as somebody asked, or back to what somebody had asked for.
+fn updated(id: &TokenId, change: &Change, before: &View) -> Option<(Happened, String)> {
+    let current = before.memory.token.as_ref();
+    if current.is_none() {
+        return change.label.is_some().then(|| (Happened::TokenAdopted, format!("token {id} carries our marker now")));
+    }
+    let revoked = before.object.requests.revoke != before.memory.handled.revoke;
+    if before.object.observed && !revoked && current.is_some_and(|token| token.id == *id) {
+        let what = [
+            change.active.map(|active| if active { "activated again" } else { "deactivated again" }),
+            change.label.as_ref().map(|_| "its label was set again"),
+            change.resources.as_ref().map(|_| "its description and scopes were set again"),
+        ];
+        let what: Vec<_> = what.into_iter().flatten().collect();
+        return Some((Happened::DriftCorrected, format!("token {id} was changed at Docker Hub: {}", what.join(", "))));
+    }
+    let happened = match change.active? {
+        true => Happened::TokenActivated,
+        false if revoked => Happened::TokenRevoked,
+        false => Happened::TokenDeactivated,
+    };
+    Some((happened, format!("token {id} at Docker Hub")))
+}
+
+/// The event of a state that is new to users.
+pub fn waiting(reason: Reason) -> Option<Happened> {
+    match reason {
+        Reason::QuotaExceeded => Some(Happened::QuotaExceeded),
+        Reason::NotGranted => Some(Happened::NotGranted),
+        Reason::SecretConflict => Some(Happened::SecretConflict),
+        Reason::TwinDetected => Some(Happened::TwinDetected),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! A pass over one token object: observe, then decide, apply and absorb until it rests, then one status.
 
+use std::collections::BTreeSet;
+
 use futures::FutureExt;
 use kube::{Resource, ResourceExt};
 use tracing::Instrument;
@@ -11,7 +13,7 @@ use super::{
     report,
 };
 use crate::{
-    api::conditions::{Progress, Reason},
+    api::conditions::Progress,
     k8s::{Key, events::Happened, observe},
     plan::{self, Decision, Rest, Session, Step, View},
 };
@@ -77,6 +79,7 @@ async fn pass(context: &Context, key: &Key) -> End {
     tracing::Span::current().record("uid", uid.as_str());
     let memo = context.memos.get(&uid).unwrap_or_else(|| Memo::new(session(context)));
     let sources = observe::Sources {
+        tokens: &context.tokens,
         ours: &context.secrets,
         foreign: &context.foreign,
         cluster: &context.settings.cluster,
@@ -128,6 +131,7 @@ fn name(step: &Step) -> &'static str {
         Step::Prove => "Prove",
         Step::Fetch(_) => "Fetch",
         Step::Publish(_) => "Publish",
+        Step::Touch(_) => "Touch",
         Step::Remember(_) => "Remember",
         Step::Update(..) => "Update",
         Step::Delete(..) => "Delete",
@@ -152,17 +156,25 @@ async fn rest(pass: &mut Pass<'_>, view: &View, rest: Rest, key: &Key) -> End {
     if let Progress::Waiting(reason, message) = &rest.facts.progress
         && former.as_deref() != Some(reason.as_str())
     {
-        let happened = match reason {
-            Reason::QuotaExceeded => Some(Happened::QuotaExceeded),
-            Reason::SecretConflict => Some(Happened::SecretConflict),
-            _ => None,
-        };
+        let happened = report::waiting(*reason);
         if let Some(happened) = happened {
             context.events.report(&pass.object.object_ref(&()), happened, message.clone()).await;
         }
     }
+    warn(pass, view, &rest).await;
     context.queue.add_at(Task::Token(key.clone()), rest.wake);
     End::Rested
+}
+
+/// That a token expires soon and nothing has replaced it: told once.
+async fn warn(pass: &mut Pass<'_>, view: &View, rest: &Rest) {
+    let Some(token) = view.memory.token.as_ref().filter(|_| rest.facts.expires_soon) else { return };
+    if pass.memo.warned.as_ref() != Some(&token.id) {
+        pass.memo.warned = Some(token.id.clone());
+        pass.context.memos.put(&view.object.uid, pass.memo.clone());
+        let message = format!("{}; it has not been replaced: see the conditions", rest.facts.summary);
+        pass.context.events.report(&pass.object.object_ref(&()), Happened::ExpiresSoon, message).await;
+    }
 }
 
 /// The reason of the condition `Stalled`, if it is there.
@@ -173,11 +185,18 @@ fn stalled<'a>(
 }
 
 fn session(context: &Context) -> Session {
+    let since = account::term_start(context);
     Session {
-        fresh_after: account::term_start(context),
+        since,
+        fresh_after: since,
         tried: 0,
         failure: None,
         gone: None,
+        lost: BTreeSet::new(),
+        seen: None,
+        touched: BTreeSet::new(),
+        inspected: since,
+        tolerated: None,
         abandon_after: context.settings.abandon_after,
     }
 }

@@ -18,12 +18,17 @@ pub enum Happened {
     TokenDeactivated,
     TokenActivated,
     TokenDeleted,
+    TokenAdopted,
     OrphanRemoved,
     SecretRepaired,
+    DriftCorrected,
     VerificationFailed,
     RotationFailed,
+    ExpiresSoon,
     QuotaExceeded,
+    NotGranted,
     SecretConflict,
+    TwinDetected,
     TokenAbandoned,
     CredentialsInvalid,
     QuotaLow,
@@ -39,12 +44,17 @@ impl Happened {
             Self::TokenDeactivated => "TokenDeactivated",
             Self::TokenActivated => "TokenActivated",
             Self::TokenDeleted => "TokenDeleted",
+            Self::TokenAdopted => "TokenAdopted",
             Self::OrphanRemoved => "OrphanRemoved",
             Self::SecretRepaired => "SecretRepaired",
+            Self::DriftCorrected => "DriftCorrected",
             Self::VerificationFailed => "VerificationFailed",
             Self::RotationFailed => "RotationFailed",
+            Self::ExpiresSoon => "ExpiresSoon",
             Self::QuotaExceeded => "QuotaExceeded",
+            Self::NotGranted => "NotGranted",
             Self::SecretConflict => "SecretConflict",
+            Self::TwinDetected => "TwinDetected",
             Self::TokenAbandoned => "TokenAbandoned",
             Self::CredentialsInvalid => "CredentialsInvalid",
             Self::QuotaLow => "QuotaLow",
@@ -57,8 +67,11 @@ impl Happened {
             self,
             Self::VerificationFailed
                 | Self::RotationFailed
+                | Self::ExpiresSoon
                 | Self::QuotaExceeded
+                | Self::NotGranted
                 | Self::SecretConflict
+                | Self::TwinDetected
                 | Self::TokenAbandoned
                 | Self::CredentialsInvalid
                 | Self::QuotaLow

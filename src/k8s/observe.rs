@@ -16,6 +16,8 @@ use crate::{
 
 /// What the Kubernetes side of a view is gathered from.
 pub struct Sources<'a> {
+    /// All token objects.
+    pub tokens: &'a Store<OrganizationAccessToken>,
     /// The Secrets with our label.
     pub ours: &'a Store<Entry>,
     /// The names of all other Secrets.
@@ -51,6 +53,9 @@ pub fn view(
             deleting: object.metadata.deletion_timestamp.as_ref().map(|time| time.0),
             finalizer: object.finalizers().iter().any(|name| name == api::FINALIZER),
             requests: status::requests(object, object.spec.token.rotation.trigger.as_ref()),
+            observed: object.status.as_ref().and_then(|status| status.observed_generation)
+                == object.metadata.generation,
+            rival: rival(object, &secrets, sources.tokens),
             wanted,
         },
         memory: status::memory(object.status.as_ref()),
@@ -86,6 +91,46 @@ fn secrets(
             Secret { wanted: Some(&key) == target.as_ref(), key, state, failure: None }
         })
         .collect()
+}
+
+/// The Secret's name that an object asks for.
+fn secret_name(object: &OrganizationAccessToken) -> String {
+    object.spec.token.secret.name.clone().unwrap_or_else(|| object.name_any())
+}
+
+/// An older object that wants the same Secret, while that isn't there, or the same token; in words.
+///
+/// Where the Secret is there, whoever it was made for has it.
+fn rival(object: &OrganizationAccessToken, secrets: &[Secret], all: &Store<OrganizationAccessToken>) -> Option<String> {
+    let absent = secrets.iter().any(|secret| secret.wanted && secret.state == SecretState::Absent);
+    let adopt =
+        object.spec.token.adopt.as_ref().filter(|_| object.status.as_ref().is_none_or(|status| status.token.is_none()));
+    if !absent && adopt.is_none() {
+        return None;
+    }
+    let age = |object: &OrganizationAccessToken| {
+        (object.metadata.creation_timestamp.as_ref().map(|time| time.0), object.metadata.uid.clone())
+    };
+    let older = |other: &OrganizationAccessToken| {
+        other.metadata.deletion_timestamp.is_none()
+            && other.metadata.uid != object.metadata.uid
+            && age(other) < age(object)
+    };
+    let name = secret_name(object);
+    let here = object.namespace();
+    all.all().into_iter().filter(|(key, other)| Some(&key.namespace) == here.as_ref() && older(other)).find_map(
+        |(key, other)| {
+            if absent && secret_name(&other) == name {
+                return Some(format!(
+                    "OrganizationAccessToken {key} is older and wants the same Secret {name}: choose another spec.secret.name"
+                ));
+            }
+            let same = adopt.is_some()
+                && other.spec.token.adopt.as_ref() == adopt
+                && other.spec.organization_ref == object.spec.organization_ref;
+            same.then(|| format!("OrganizationAccessToken {key} is older and adopts the same token"))
+        },
+    )
 }
 
 /// What a view says of a Secret of ours. A value beside another user name is as good as none.

@@ -47,6 +47,8 @@ pub struct Entry {
     pub uid: String,
     /// The Secret's resourceVersion.
     pub version: String,
+    /// Its type, where it is one of ours.
+    pub kind: Option<SecretType>,
     /// The uid of the token object that it was made for.
     pub owner: String,
     /// The sequence in its annotation; 0 where that can't be read.
@@ -78,6 +80,7 @@ pub fn entry(secret: Secret) -> (Key, Entry) {
     let entry = Entry {
         uid: secret.uid().unwrap_or_default(),
         version: secret.resource_version().unwrap_or_default(),
+        kind: secret.type_.as_deref().and_then(kind),
         owner: secret.labels().get(api::OWNER).cloned().unwrap_or_default(),
         sequence: annotation(api::SEQUENCE).parse().unwrap_or(0),
         value_hash: value.as_ref().map(hash),
@@ -103,7 +106,8 @@ pub fn credentials(secret: &Secret) -> Option<(String, SecretString)> {
         }
     };
     let value = SecretString::from(password);
-    (*data == self::data(kind, &registries, &username, &value)).then_some((username, value))
+    let whole = !value.expose_secret().is_empty() && *data == self::data(kind, &registries, &username, &value);
+    whole.then_some((username, value))
 }
 
 fn kind(text: &str) -> Option<SecretType> {
@@ -173,16 +177,54 @@ pub fn render(key: &Key, owner: &OwnerReference, content: &Content<'_>) -> Secre
     }
 }
 
+/// A Secret of ours without a value, for a name that must not be written by anybody else.
+pub fn placeholder(key: &Key, owner: &OwnerReference, shape: &SecretShape, mark: &str) -> Secret {
+    let mut labels = shape.labels.clone();
+    labels.insert(api::MANAGED_BY.into(), api::MANAGER.into());
+    labels.insert(api::OWNER.into(), owner.uid.clone());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(key.name.clone()),
+            namespace: Some(key.namespace.clone()),
+            labels: Some(labels),
+            annotations: Some(BTreeMap::from([(api::TOUCHED.to_owned(), mark.to_owned())])),
+            owner_references: (!shape.retain).then(|| vec![owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        type_: Some(type_name(shape.kind).into()),
+        data: Some(empty(shape.kind)),
+        ..Secret::default()
+    }
+}
+
+/// The data of a Secret without a value.
+fn empty(kind: SecretType) -> BTreeMap<String, ByteString> {
+    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+    let basic = [(USERNAME.to_owned(), bytes("")), (PASSWORD.to_owned(), bytes(""))];
+    let config = (DOCKER_CONFIG.to_owned(), bytes(r#"{"auths":{}}"#));
+    match kind {
+        SecretType::DockerConfigJson => BTreeMap::from([config]),
+        SecretType::BasicAuth => BTreeMap::from(basic),
+        SecretType::Opaque => basic.into_iter().chain([config]).collect(),
+    }
+}
+
+/// The merge patch that writes to a Secret as it was seen, so that older writes in flight fail; `whole` leaves its value.
+pub fn touch(entry: &Entry, whole: bool, mark: &str) -> Value {
+    let mut patch = json!({"metadata": {
+        "uid": entry.uid,
+        "resourceVersion": entry.version,
+        "annotations": {api::TOUCHED: mark},
+    }});
+    if !whole {
+        patch["data"] = json!(empty(entry.kind.unwrap_or_default()));
+    }
+    patch
+}
+
 /// The merge patch that takes the value out of a Secret and lets it go.
-pub fn blank(kind: SecretType, entry: &Entry) -> Value {
-    let empty = STANDARD.encode(r#"{"auths":{}}"#);
-    let nothing = STANDARD.encode("");
-    let data = match kind {
-        SecretType::DockerConfigJson => json!({DOCKER_CONFIG: empty}),
-        SecretType::BasicAuth => json!({USERNAME: nothing, PASSWORD: nothing}),
-        SecretType::Opaque => json!({USERNAME: nothing, PASSWORD: nothing, DOCKER_CONFIG: empty}),
-    };
-    let ours = [api::TOKEN_ID, api::SEQUENCE, api::EXPIRATION_TIME, LAYOUT];
+pub fn blank(entry: &Entry) -> Value {
+    let ours = [api::TOKEN_ID, api::SEQUENCE, api::EXPIRATION_TIME, api::TOUCHED, LAYOUT];
     let annotations: serde_json::Map<_, _> = ours.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
     json!({
         "metadata": {
@@ -191,7 +233,7 @@ pub fn blank(kind: SecretType, entry: &Entry) -> Value {
             "labels": {api::MANAGED_BY: null, api::OWNER: null},
             "annotations": annotations,
         },
-        "data": data,
+        "data": empty(entry.kind.unwrap_or_default()),
     })
 }
 
@@ -268,9 +310,29 @@ mod tests {
 
     #[test]
     fn a_blanked_secret_holds_nothing_and_is_not_ours() {
-        let (_, entry) = entry(rendered(SecretType::Opaque));
-        let patch = blank(SecretType::Opaque, &entry).to_string();
-        assert!(!patch.contains("dckr"));
-        assert!(patch.contains(r#""oat-operator.dev/owner":null"#));
+        for kind in KINDS {
+            let (_, entry) = entry(rendered(kind));
+            let patch = blank(&entry);
+            let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            assert_eq!(keys(&patch["data"]), keys(&json!(rendered(kind).data)), "every key is emptied");
+            assert!(!patch.to_string().contains("dckr"));
+            assert_eq!(patch["metadata"]["labels"][api::OWNER], Value::Null);
+        }
+    }
+
+    #[test]
+    fn a_touched_secret_keeps_its_value_or_has_none() {
+        let (_, known) = entry(rendered(SecretType::DockerConfigJson));
+        let kept = touch(&known, true, "now");
+        assert_eq!((&kept["data"], &kept["metadata"]["annotations"][api::TOUCHED]), (&Value::Null, &json!("now")));
+        assert_eq!(kept["metadata"]["resourceVersion"], json!(known.version));
+        let emptied = touch(&known, false, "now");
+        assert_eq!(emptied["data"], json!({DOCKER_CONFIG: STANDARD.encode(r#"{"auths":{}}"#)}));
+        let owner = OwnerReference { uid: "uid-1".into(), ..OwnerReference::default() };
+        let key = Key { namespace: "payments".into(), name: "dockerhub".into() };
+        for kind in KINDS {
+            let (_, entry) = entry(placeholder(&key, &owner, &shape(kind), "now"));
+            assert_eq!((entry.value_hash, entry.owner.as_str(), entry.sequence), (None, "uid-1", 0), "{kind:?}");
+        }
     }
 }

@@ -23,6 +23,8 @@ pub fn memory(status: Option<&TokenStatus>) -> Memory {
         token: status.token.as_ref().and_then(remembered),
         previous: status.previous.iter().filter_map(previous).collect(),
         handled: status.last_handled.clone(),
+        passed: status.passed_sequence.unwrap_or_default(),
+        twin: status.twin.as_deref().and_then(|id| TokenId::parse(id).ok()),
     }
 }
 
@@ -64,7 +66,7 @@ pub fn requests(object: &impl kube::ResourceExt, trigger: Option<&String>) -> La
 pub fn token_status(view: &View, facts: &Facts, former: &TokenStatus, now: Timestamp) -> TokenStatus {
     let memory = &view.memory;
     let renewal = match (&view.object.wanted, &memory.token) {
-        (Ok(wanted), Some(token)) => plan::schedule::renewal(wanted, token, &view.object.uid),
+        (Ok(wanted), Some(token)) => plan::schedule::renewal(wanted, token, &view.object.uid, now),
         _ => None,
     };
     TokenStatus {
@@ -73,6 +75,8 @@ pub fn token_status(view: &View, facts: &Facts, former: &TokenStatus, now: Times
         token: memory.token.as_ref().map(current),
         renewal_time: renewal.map(|(time, _)| time.to_string()),
         previous: memory.previous.iter().map(former_token).collect(),
+        passed_sequence: Some(memory.passed).filter(|sequence| *sequence > 0),
+        twin: memory.twin.as_ref().map(ToString::to_string),
         secret: secret_status(view, facts),
         last_handled: memory.handled.clone(),
         plan: facts.plan.clone(),

@@ -9,6 +9,7 @@ use super::{
 use crate::api::{
     conditions::Reason,
     names::{Marker, TokenId},
+    valid::{Adoption, Wanted},
 };
 
 impl View {
@@ -26,7 +27,7 @@ impl View {
                 list.started = list.started.max(schedule::plus(self.session.fresh_after, tick));
                 self.listed(list);
             }
-            Outcome::Confirmed(id, token) => self.confirmed(id, token),
+            Outcome::Confirmed(id, token) => self.confirmed(id, token, now),
             Outcome::Created(hand) => {
                 let token = Token {
                     label: hand.token.label.clone(),
@@ -34,6 +35,7 @@ impl View {
                     active: true,
                     expires: hand.token.expires,
                     last_used: None,
+                    shape: None,
                 };
                 self.with_list(|list| {
                     list.tokens.insert(hand.token.id.clone(), token);
@@ -49,7 +51,7 @@ impl View {
                     held.value_hash = None;
                 }
             }),
-            Outcome::Published(results) => self.published(step, results, now),
+            Outcome::Published(results) | Outcome::Touched(results) => self.published(step, results, now),
             Outcome::Remembered(memory) => {
                 self.memory = memory;
                 self.session.gone = None;
@@ -65,6 +67,9 @@ impl View {
             Outcome::Released => self.object.finalizer = false,
             Outcome::Failed(trouble) => {
                 if trouble.uncertain {
+                    if let Step::Create(new) = step {
+                        self.session.lost.insert(new.sequence);
+                    }
                     // Whatever was sent may have been carried out: look before anything is made. The list at hand is
                     // too old for that, even if the clock was set back since.
                     let listed = self.list().map_or(now, |list| list.started);
@@ -91,7 +96,7 @@ impl View {
             | Outcome::Unproved(_)
             | Outcome::Failed(_) => false,
             Outcome::Deleted(id) => self.hand.as_ref().is_none_or(|hand| hand.token.id != *id),
-            Outcome::Published(results) => results.iter().all(|(_, result)| result.is_ok()),
+            Outcome::Published(results) | Outcome::Touched(results) => results.iter().all(|(_, result)| result.is_ok()),
             Outcome::Finalized
             | Outcome::Proved
             | Outcome::Remembered(_)
@@ -112,11 +117,16 @@ impl View {
             account.trouble = None;
         }
         self.follow_list();
+        self.look_for_twin();
     }
 
-    fn confirmed(&mut self, id: TokenId, token: Option<Token>) {
+    fn confirmed(&mut self, id: TokenId, token: Option<Token>, now: Timestamp) {
+        let current = self.memory.token.as_ref().is_some_and(|token| token.id == id);
         match token {
             Some(token) => {
+                if let Some(shape) = token.shape.as_ref().filter(|_| current) {
+                    self.inspected(shape, now);
+                }
                 self.with_list(|list| {
                     list.tokens.insert(id, token);
                 });
@@ -126,9 +136,21 @@ impl View {
                 self.with_list(|list| {
                     list.tokens.remove(&id);
                 });
-                let current = self.memory.token.as_ref().is_some_and(|token| token.id == id);
-                self.session.gone = current.then_some(id);
+                let meant = |wanted: &Wanted| wanted.adopt == Some(Adoption::Id(id.clone()));
+                let meant = self.memory.token.is_none() && self.object.wanted.as_ref().is_ok_and(meant);
+                self.session.gone = (current || meant).then_some(id);
             }
+        }
+    }
+
+    /// The current token in all its parts: what differs is corrected, once. If it comes back, Docker Hub only says it
+    /// in other words.
+    fn inspected(&mut self, shape: &str, now: Timestamp) {
+        self.session.inspected = now;
+        let Some(token) = self.memory.token.as_mut().filter(|token| token.shape_hash != shape) else { return };
+        if self.session.tolerated.as_deref() != Some(shape) {
+            self.session.tolerated = Some(shape.to_owned());
+            token.shape_hash = shape.to_owned();
         }
     }
 
@@ -137,6 +159,7 @@ impl View {
     pub fn see_current(&mut self) {
         self.drop_spent_hand();
         self.follow_list();
+        self.look_for_twin();
     }
 
     fn follow_list(&mut self) {
@@ -167,10 +190,13 @@ impl View {
         let mut worst = None;
         for (key, result) in results {
             match result {
-                Ok(held) => self.secret(&key, |secret| {
-                    secret.state = SecretState::Ours(held);
-                    secret.failure = None;
-                }),
+                Ok(held) => {
+                    self.secret(&key, |secret| {
+                        secret.state = SecretState::Ours(held);
+                        secret.failure = None;
+                    });
+                    self.session.touched.insert(key);
+                }
                 Err(trouble) => {
                     if trouble.reason == Reason::SecretConflict {
                         self.secret(&key, |secret| secret.state = SecretState::Foreign);
@@ -218,13 +244,23 @@ impl View {
     }
 
     fn deleted(&mut self, id: &TokenId) {
+        let mut sequence = None;
         self.with_list(|list| {
-            if list.tokens.remove(id).is_some() {
+            if let Some(token) = list.tokens.remove(id) {
+                sequence = token.sequence;
                 list.total = list.total.saturating_sub(1);
             }
         });
+        let remembered = self.memory.token.as_ref().map_or(0, |token| token.sequence);
+        // An older list may show it once more.
+        self.session.lost.extend(sequence.filter(|sequence| *sequence > remembered));
         self.memory.previous.retain(|previous| previous.id != *id);
-        self.memory.token.take_if(|token| token.id == *id);
+        if self.object.deleting.is_some() {
+            self.memory.token.take_if(|token| token.id == *id);
+        } else if self.memory.token.as_ref().is_some_and(|token| token.id == *id) {
+            // It stays remembered until its successor is: a rotation may use places that a new token may not.
+            self.session.gone = Some(id.clone());
+        }
         if self.hand.as_ref().is_some_and(|hand| hand.token.id == *id) {
             self.hand = None;
         }
@@ -250,7 +286,7 @@ impl View {
             // The organization's client says so too from now on, and says when it is over.
             account.trouble = Some(trouble.clone());
         }
-        let publishing = matches!(step, Step::Publish(_) | Step::Fetch(_));
+        let publishing = matches!(step, Step::Publish(_) | Step::Fetch(_) | Step::Touch(_));
         self.session.failure = Some(Failure { trouble, count, not_before, publishing, basis: self.basis() });
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Organization, SecretState, View};
+use super::{Organization, SecretState, View, adopt};
 use crate::api::{conditions::Reason, valid::Expiry};
 
 /// What a check found.
@@ -17,7 +17,15 @@ pub struct Finding {
 type Check = fn(&View, Timestamp) -> Option<Finding>;
 
 /// In this order.
-const CHECKS: &[Check] = &[spec_is_valid, organization_exists, secret_is_ours, expiration_lies_ahead];
+const CHECKS: &[Check] = &[
+    spec_is_valid,
+    organization_exists,
+    adoption_is_granted,
+    no_older_object_wants_it,
+    secret_is_ours,
+    expiration_lies_ahead,
+    no_twin,
+];
 
 /// The first finding.
 pub fn first(view: &View, now: Timestamp) -> Option<Finding> {
@@ -37,6 +45,34 @@ fn organization_exists(view: &View, _: Timestamp) -> Option<Finding> {
         }
         Organization::Known(_) => None,
     }
+}
+
+/// Whoever may adopt can have any token of the organization replaced and deleted.
+fn adoption_is_granted(view: &View, _: Timestamp) -> Option<Finding> {
+    let wanted = view.object.wanted.as_ref().ok()?;
+    let Organization::Known(account) = &view.organization else { return None };
+    let refused = wanted.adopt.is_some() && !account.adoptable && view.memory.token.is_none();
+    refused.then(|| Finding {
+        reason: Reason::NotGranted,
+        message: "spec.adopt: a ClusterOrganization does not permit to take over tokens: refer to an Organization of this namespace"
+            .into(),
+    })
+}
+
+/// Two objects that want one Secret or one token: the older wins, and the other makes nothing.
+fn no_older_object_wants_it(view: &View, _: Timestamp) -> Option<Finding> {
+    let message = view.object.rival.clone()?;
+    Some(Finding { reason: Reason::SecretConflict, message })
+}
+
+/// Nothing of another operator's is touched, and nothing is made beside it: two would replace each other for ever.
+fn no_twin(view: &View, _: Timestamp) -> Option<Finding> {
+    let id = adopt::twin(view)?;
+    let message = format!(
+        "token {id} at Docker Hub carries this object's marker, but another operator made it: a copy of this cluster has the same \
+         cluster id. Give one of the two another --cluster-id, then delete that token"
+    );
+    Some(Finding { reason: Reason::TwinDetected, message })
 }
 
 /// Before a token is made: a token that can't be delivered only takes a place.

@@ -40,6 +40,8 @@ fn rest(view: &View, now: Timestamp, progress: Progress, wake: Option<Timestamp>
 fn hinders(failure: &Failure, step: &Step) -> bool {
     match failure.trouble.reason {
         Reason::CredentialsInvalid => step.needs_hub(),
+        // There is no place: what makes one may go on.
+        Reason::QuotaExceeded => matches!(step, Step::Create(_)),
         _ => !failure.publishing || matches!(step, Step::Publish(_) | Step::Fetch(_)),
     }
 }

@@ -7,7 +7,15 @@ use crate::api::conditions::{Facts, Progress, Reason};
 
 /// Findings that say: what the spec asks for is not what is there, however well the old token works.
 fn contradicts(reason: Reason) -> bool {
-    matches!(reason, Reason::InvalidSpec | Reason::SecretConflict | Reason::OrganizationNotFound | Reason::Expired)
+    matches!(
+        reason,
+        Reason::InvalidSpec
+            | Reason::NotGranted
+            | Reason::SecretConflict
+            | Reason::OrganizationNotFound
+            | Reason::Expired
+            | Reason::TwinDetected
+    )
 }
 
 pub(super) fn facts(view: &View, now: Timestamp, progress: Progress) -> Facts {
@@ -39,6 +47,7 @@ pub(super) fn facts(view: &View, now: Timestamp, progress: Progress) -> Facts {
         rotating: replacing || !view.memory.previous.is_empty(),
         active: token.map(|token| token.active),
         published: (targets, published),
+        expires_soon: alive && wanted_active && token.and_then(schedule::warning).is_some_and(|time| time <= now),
         summary: summary(view, published, targets),
         plan: plan(view, now, &progress),
         progress,
@@ -67,7 +76,8 @@ fn plan(view: &View, now: Timestamp, progress: &Progress) -> Vec<String> {
     }
     if let (Ok(wanted), Some(token)) = (&view.object.wanted, &view.memory.token)
         && wanted.active
-        && let Some((time, rule)) = schedule::renewal(wanted, token, &view.object.uid).filter(|(time, _)| *time > now)
+        && let Some((time, rule)) =
+            schedule::renewal(wanted, token, &view.object.uid, now).filter(|(time, _)| *time > now)
     {
         lines.push(format!("rotate at {time}: {rule}"));
     }

@@ -3,14 +3,15 @@
 use jiff::Timestamp;
 
 use super::{
-    Change, List, Organization, Secret, SecretState, Step, View, Why,
+    Change, List, Organization, Secret, SecretState, Step, Token, View, Why, adopt,
     life::{self, Next},
     schedule,
 };
 use crate::api::{
     conditions::Reason,
-    names::{Label, Marker, TokenId},
+    names::{Marker, TokenId},
     token::DeletionPolicy,
+    valid::Wanted,
 };
 
 /// The object is being deleted: first the Secrets, then the tokens, then the finalizer.
@@ -33,8 +34,7 @@ pub(super) fn next(view: &View, now: Timestamp) -> Next {
     };
     let step = match &account.list {
         Some(list) if list.started > view.session.fresh_after => {
-            let user = wanted.map(|wanted| &wanted.label);
-            tokens_at_the_end(view, list, policy, user, now).unwrap_or(Step::Release { abandoned: false })
+            tokens_at_the_end(view, list, policy, wanted, now).unwrap_or(Step::Release { abandoned: false })
         }
         _ => Step::Refresh,
     };
@@ -84,15 +84,23 @@ fn tokens_at_the_end(
     view: &View,
     list: &List,
     policy: DeletionPolicy,
-    user: Option<&Label>,
+    wanted: Option<&Wanted>,
     now: Timestamp,
 ) -> Option<Step> {
-    let current = view.memory.token.as_ref().filter(|_| policy != DeletionPolicy::Delete).map(|token| &token.id);
+    // What was taken over and not replaced yet is what the policy speaks of.
+    let adopted = wanted.and_then(|wanted| adopt::adopted(view, wanted, list));
+    let current = view.memory.token.as_ref().map(|token| &token.id).or(adopted.as_ref());
+    let current = current.filter(|_| policy != DeletionPolicy::Delete);
     let previous = view.memory.previous.iter().map(|previous| &previous.id);
     let remembered = view.memory.token.iter().map(|token| &token.id).chain(previous);
-    let marked = list.tokens.iter().filter(|(_, token)| token.sequence.is_some()).map(|(id, _)| id);
+    // Beside a twin's tokens we can't tell which are ours.
+    let alone = adopt::twin(view).is_none();
+    let marked = list.tokens.iter().filter(|(_, token)| alone && token.sequence.is_some()).map(|(id, _)| id);
     let in_hand = view.hand.iter().map(|hand| &hand.token.id);
-    let there = |id: &&TokenId| view.session.gone.as_ref() != Some(*id);
+    let there = |id: &&TokenId| {
+        let anothers = list.tokens.get(*id).is_some_and(Token::is_anothers);
+        view.session.gone.as_ref() != Some(*id) && !anothers
+    };
     let doomed = remembered.chain(marked).chain(in_hand).filter(there).find(|id| Some(*id) != current);
     if let Some(id) = doomed {
         return Some(Step::Delete(id.clone(), Why::Farewell));
@@ -107,7 +115,8 @@ fn tokens_at_the_end(
     if found.sequence.is_some() {
         // What is let go loses its marker, so that nothing of ours ever touches it again.
         let kept = Marker::parse(&found.label).map_or(found.label.as_str(), |(user, _)| user);
-        change.label = Some(user.map_or(kept, Label::as_str).to_owned());
+        let user = wanted.filter(|_| adopted.is_none()).map(|wanted| wanted.label.as_str());
+        change.label = Some(user.unwrap_or(kept).to_owned());
     }
     if policy == DeletionPolicy::Deactivate && found.active {
         change.active = Some(false);

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     Account, Change, Failure, Hand, Held, List, Memory, NewToken, Organization, Previous, Remembered, Secret,
-    SecretKey, SecretState, Step, Token, View, Why, checks, farewell,
+    SecretKey, SecretState, Step, Token, View, Why, adopt, checks, farewell,
     quota::{self, Place},
     schedule,
 };
@@ -51,21 +51,31 @@ pub(super) fn next(view: &View, now: Timestamp) -> Next {
     let Some(list) = &account.list else {
         return first_list(account);
     };
-    if let Some(why) = replacement(view, wanted, list, now) {
-        return match why {
-            Replacement::Confirm(id) => Next::Do(Step::Confirm(id)),
-            Replacement::Needed => mint(view, wanted, account, list, now),
-            Replacement::Forbidden(message) => Next::Wait(Reason::Expired, message, None),
-        };
+    if let Some(next) = adopt::take_over(view, wanted, list, highest(view, list), now) {
+        return next;
     }
-    let step = heal(view, now).or_else(|| tidy(view, wanted, list, now));
+    let later = match replacement(view, wanted, list, now) {
+        Some(Replacement::Confirm(id)) => return Next::Do(Step::Confirm(id)),
+        Some(Replacement::Needed) => return mint(view, wanted, account, list, now),
+        Some(Replacement::Forbidden(message)) => return Next::Wait(Reason::Expired, message, None),
+        Some(Replacement::Later(reason, message, time)) => Some(Next::Wait(reason, message, Some(time))),
+        None => None,
+    };
+    let step = heal(view, now).or_else(|| tidy(view, wanted, list, now)).or_else(|| inspect(view, now));
     match (step, publishing_rests(view, now)) {
         (Some(step), _) => Next::Do(step),
         (None, Some(failure)) if !everywhere(view) => {
             Next::Wait(failure.trouble.reason, failure.trouble.message.clone(), Some(failure.not_before))
         }
-        (None, _) => Next::Settled,
+        (None, _) => later.unwrap_or(Next::Settled),
     }
+}
+
+/// Once a day: a list doesn't tell a token's scopes and description.
+fn inspect(view: &View, now: Timestamp) -> Option<Step> {
+    let token = view.memory.token.as_ref()?;
+    let there = view.session.gone.as_ref() != Some(&token.id);
+    (there && schedule::inspection(view) <= now).then(|| Step::Confirm(token.id.clone()))
 }
 
 /// All that is left to do when the current token is where it should be.
@@ -120,7 +130,7 @@ fn deactivate(id: &TokenId) -> Step {
 }
 
 /// Docker Hub changes nothing about an expired token, and it works no more.
-fn works(found: &Token, now: Timestamp) -> bool {
+pub(super) fn works(found: &Token, now: Timestamp) -> bool {
     found.active && found.expires.is_none_or(|expires| expires > now)
 }
 
@@ -195,7 +205,14 @@ fn succession(view: &View, wanted: &Wanted, hand: &Hand, now: Timestamp) -> Memo
             revocation: schedule::whole(revocation),
         });
     }
-    Memory { token: Some(hand.token.clone()), previous, handled: hand.handled.clone() }
+    // What was taken over is in use somewhere: it lives on as long as any other.
+    let adopted = view.list().and_then(|list| Some((list, adopt::adopted(view, wanted, list)?)));
+    if let Some((list, id)) = adopted.filter(|(_, id)| *id != hand.token.id) {
+        let sequence = list.tokens.get(&id).and_then(|token| token.sequence).unwrap_or_default();
+        let revocation = schedule::whole(schedule::plus(now, wanted.rotation.overlap));
+        previous.push(Previous { id, sequence, revocation });
+    }
+    Memory { token: Some(hand.token.clone()), previous, handled: hand.handled.clone(), ..view.memory.clone() }
 }
 
 /// Whether a new token is needed.
@@ -205,6 +222,8 @@ enum Replacement {
     Confirm(TokenId),
     /// The token is dead and the rules forbid a new one.
     Forbidden(String),
+    /// It is needed, but not yet.
+    Later(Reason, String, Timestamp),
 }
 
 fn replacement(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Replacement> {
@@ -229,12 +248,26 @@ fn replacement(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Opt
         let message = "the token has expired and rotation.policy is Manual: change rotation.trigger, or set the policy to Automatic";
         return Some(Replacement::Forbidden(message.into()));
     }
-    let due = schedule::renewal(wanted, token, &view.object.uid).is_some_and(|(time, _)| time <= now);
+    let renewal = schedule::renewal(wanted, token, &view.object.uid, now).map(|(time, _)| time);
+    let due = renewal.is_some_and(|time| time <= now);
     let otherwise = token.expiry != wanted.expiry.to_string();
-    let in_hand = view.hand.as_ref().is_some_and(|hand| hand.token.id == token.id);
-    let lost = !everywhere(view) && copy(view, token).is_none() && !in_hand;
+    let lost = !everywhere(view) && is_nowhere(view, token);
     let overtaken = view.secrets.iter().any(|secret| overtakes(secret, token));
-    (asked || expired || due || gone || otherwise || lost || overtaken).then_some(Replacement::Needed)
+    if expired || due || gone || otherwise || lost || overtaken {
+        return Some(Replacement::Needed);
+    }
+    if asked {
+        return Some(match schedule::distance(token).filter(|time| now < *time) {
+            Some(time) => {
+                let message = "the token was rotated a moment ago: it is rotated again in a few seconds";
+                Replacement::Later(Reason::Progressing, message.into(), time)
+            }
+            None => Replacement::Needed,
+        });
+    }
+    let open = renewal.filter(|_| schedule::waits_for_window(wanted, token, &view.object.uid, now))?;
+    let message = format!("the token is due and is rotated when the next window opens, at {open}");
+    Some(Replacement::Later(Reason::WaitingForWindow, message, open))
 }
 
 /// A request is new when it differs from the last one handled. Taking it away asks for nothing.
@@ -249,11 +282,18 @@ fn mint(view: &View, wanted: &Wanted, account: &Account, list: &List, now: Times
     if let Some(step) = make_room(view, wanted, list, now) {
         return Next::Do(step);
     }
-    let rotation = view.memory.token.is_some();
-    match quota::place(account, list, rotation, now) {
-        Place::Free => {}
-        Place::Ask => return Next::Do(Step::Refresh),
-        Place::Full(message, again) => return Next::Wait(Reason::QuotaExceeded, message, Some(again)),
+    let rotation = view.memory.token.is_some() || adopt::adopted(view, wanted, list).is_some();
+    // Docker Hub knows better than the list and the limit that we were told.
+    let refused =
+        view.failure().filter(|failure| failure.trouble.reason == Reason::QuotaExceeded && now < failure.not_before);
+    let full = match (quota::place(account, list, rotation, now), refused) {
+        (Place::Ask, _) => return Next::Do(Step::Refresh),
+        (Place::Full(message, again), _) => Some((message, again)),
+        (Place::Free, Some(failure)) => Some((failure.trouble.message.clone(), failure.not_before)),
+        (Place::Free, None) => None,
+    };
+    if let Some(full) = full {
+        return quota::full(view, wanted, list, now, full);
     }
     let sequence = highest(view, list).saturating_add(1);
     let label = view.marker(sequence).label(&wanted.label);
@@ -276,7 +316,8 @@ fn mint(view: &View, wanted: &Wanted, account: &Account, list: &List, now: Times
 /// That cuts an overlap short if tokens are rotated faster than that. Not after a failure: a token that can't be
 /// deleted must not stop a rotation.
 fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
-    if view.failure().is_some() || !clean(view) {
+    let failed = view.failure().is_some_and(|failure| failure.trouble.reason != Reason::QuotaExceeded);
+    if failed || !clean(view) {
         return None;
     }
     let former = || view.memory.previous.first().map(|previous| discard(&previous.id, list));
@@ -291,7 +332,8 @@ fn highest(view: &View, list: &List) -> u64 {
     let at_hub = list.tokens.values().filter_map(|token| token.sequence);
     let remembered = view.memory.token.iter().map(|token| token.sequence);
     let previous = view.memory.previous.iter().map(|previous| previous.sequence);
-    let known = at_hub.chain(remembered).chain(previous).max().unwrap_or(0).max(view.session.tried);
+    let given_up = view.memory.passed.max(view.session.tried);
+    let known = at_hub.chain(remembered).chain(previous).max().unwrap_or(0).max(given_up);
     let in_secrets = view.secrets.iter().filter_map(held).map(|held| held.sequence);
     in_secrets.filter(|sequence| *sequence <= known.saturating_add(AHEAD)).max().unwrap_or(0).max(known)
 }
@@ -354,7 +396,14 @@ fn surplus(view: &View, wanted: &Wanted) -> Option<Step> {
 /// still hold one.
 fn retire(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let due = view.memory.previous.iter().find(|previous| previous.revocation <= now || !wanted.active)?;
-    clean(view).then(|| discard(&due.id, list))
+    clean(view).then(|| discard(&due.id, list)).map(|step| let_go(view, &due.id, list).unwrap_or(step))
+}
+
+/// A token that carries another object's marker by now is that object's.
+fn let_go(view: &View, id: &TokenId, list: &List) -> Option<Step> {
+    list.tokens.get(id).filter(|found| found.is_anothers())?;
+    let previous = view.memory.previous.iter().filter(|previous| previous.id != *id).cloned().collect();
+    Some(Step::Remember(Memory { previous, ..view.memory.clone() }))
 }
 
 /// The end of a replaced token.
@@ -368,10 +417,9 @@ fn discard(id: &TokenId, list: &List) -> Step {
 /// Only up to the remembered sequence: with that written, no one can publish them any more.
 fn sweep(view: &View, list: &List) -> Option<Step> {
     let token = view.memory.token.as_ref()?;
-    let known = |id: &TokenId| *id == token.id || view.memory.previous.iter().any(|previous| previous.id == *id);
-    let left = |(id, found): &(&TokenId, &Token)| {
-        found.sequence.is_some_and(|sequence| sequence <= token.sequence) && !known(id)
-    };
+    let passed = view.memory.passed.max(token.sequence);
+    let left =
+        |(id, found): &(&TokenId, &Token)| found.sequence.is_some_and(|sequence| sequence <= passed) && !view.knows(id);
     let (id, _) = list.tokens.iter().find(left)?;
     clean(view).then(|| Step::Delete(id.clone(), Why::Orphan))
 }
@@ -393,6 +441,21 @@ pub(super) fn carries(secret: &Secret, token: &Remembered) -> bool {
 fn holds(secret: &Secret, token: &Remembered, layout: &str) -> bool {
     let fits = |held: &Held| held.sequence == token.sequence && held.layout_hash == layout;
     carries(secret, token) && held(secret).is_some_and(fits)
+}
+
+/// Whether a Secret holds the current token's value.
+pub(super) fn is_current(view: &View, secret: &Secret) -> bool {
+    view.memory.token.as_ref().is_some_and(|token| carries(secret, token))
+}
+
+/// Whether a Secret holds some value and says that it is this sequence's.
+pub(super) fn says(secret: &Secret, sequence: Option<u64>) -> bool {
+    held(secret).is_some_and(|held| held.value_hash.is_some() && Some(held.sequence) == sequence)
+}
+
+/// Whether no Secret of ours holds a token's value, and neither do we: nobody can pull with it.
+pub(super) fn is_nowhere(view: &View, token: &Remembered) -> bool {
+    copy(view, token).is_none() && view.hand.as_ref().is_none_or(|hand| hand.token.id != token.id)
 }
 
 /// Whether every wanted Secret holds a token just as it is wanted.

@@ -8,6 +8,8 @@
 //!                                         └─ refused: Delete   │
 //!  edits, drift: Update                    Fetch ─► Publish ───┘ (a changed Secret, healed from an intact copy)
 //!  revoke:       Update(deactivate) ─► Create ─► Prove ─► Publish ─► Remember ─► Delete old
+//!  adoption:     Update(marker) ─► Create ─► … as in a rotation
+//!  no place:     leftovers: Touch ─► Remember ─► Delete ─► Create;  at the last safe moment: Delete old ─► Create
 //!  deletion:     Remove | Blank ─► Delete | Update ─► Release
 //! ```
 //!
@@ -15,13 +17,14 @@
 //! asks again. The model checker, `status.plan` and the controller all use this one function.
 //!
 //! Reading order: the types here, [`decide()`], [`life`] (the rules in order), [`farewell`] (the rules of the end),
-//! [`checks`], [`quota`], [`schedule`], [`absorb`].
+//! [`checks`], [`adopt`], [`quota`], [`schedule`], [`absorb`].
 //!
 //! Invariant: no I/O, clock, randomness, async or logging. Files here import std, serde, jiff and `crate::api` only.
 
 #![deny(missing_docs)]
 
 mod absorb;
+mod adopt;
 mod checks;
 mod decide;
 mod facts;
@@ -32,7 +35,10 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -81,6 +87,10 @@ pub struct Object {
     pub wanted: Result<Wanted, Vec<FieldProblem>>,
     /// The requests to rotate and revoke that it carries.
     pub requests: LastHandled,
+    /// Whether its status speaks of this generation: what differs at Docker Hub then was changed there.
+    pub observed: bool,
+    /// An older object that wants the same Secret or the same token, in words.
+    pub rival: Option<String>,
 }
 
 /// What the status remembers.
@@ -92,6 +102,10 @@ pub struct Memory {
     pub previous: Vec<Previous>,
     /// The requests that have been carried out.
     pub handled: LastHandled,
+    /// Tokens with the object's marker up to this sequence are left over, besides those named above.
+    pub passed: u64,
+    /// A token with the object's marker that another operator made.
+    pub twin: Option<TokenId>,
 }
 
 /// The token whose value is in the Secrets.
@@ -148,6 +162,8 @@ pub struct Account {
     pub limit: u32,
     /// How many places are kept for rotations.
     pub reserved: u32,
+    /// Whether tokens that exist may be taken over.
+    pub adoptable: bool,
     /// Whether nothing is to be asked or changed.
     pub suspended: bool,
     /// Its tokens.
@@ -163,7 +179,7 @@ pub struct List {
     pub started: Timestamp,
     /// How many tokens the organization has.
     pub total: u32,
-    /// Those with the object's marker, and those that the object remembers.
+    /// Those with the object's marker, those that the object remembers, and those that it may mean to adopt.
     pub tokens: BTreeMap<TokenId, Token>,
 }
 
@@ -180,6 +196,8 @@ pub struct Token {
     pub expires: Option<Timestamp>,
     /// When it was last used.
     pub last_used: Option<Timestamp>,
+    /// The hash of its shape, where Docker Hub was asked for it by its id: a list doesn't tell all of it.
+    pub shape: Option<String>,
 }
 
 /// Names a Secret.
@@ -248,14 +266,26 @@ pub struct Hand {
 /// What this process remembers of the object since it became the leader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
+    /// When it began.
+    pub since: Timestamp,
     /// A create needs a list that began after this: the start of the term, or the last create without a clear answer.
     pub fresh_after: Timestamp,
     /// The highest sequence that was sent in this term, whatever came of it: none is sent twice.
     pub tried: u64,
     /// The last attempt that failed.
     pub failure: Option<Failure>,
-    /// The remembered token, if Docker Hub said by its id that it is gone.
+    /// The remembered token or the one to adopt, if Docker Hub said by its id that it is gone.
     pub gone: Option<TokenId>,
+    /// The sequences of creates without a clear answer: such a token may appear at any time.
+    pub lost: BTreeSet<u64>,
+    /// The tokens with the object's marker that were there in the last list, once this term has settled.
+    pub seen: Option<BTreeSet<TokenId>>,
+    /// The Secrets that were written in this term: no older write in flight can reach them any more.
+    pub touched: BTreeSet<SecretKey>,
+    /// When the current token was last compared with Docker Hub in all its parts.
+    pub inspected: Timestamp,
+    /// A shape that came back after it had been corrected: Docker Hub says it in other words.
+    pub tolerated: Option<String>,
     /// How long a deletion waits for an organization that is gone.
     pub abandon_after: Duration,
 }
@@ -339,6 +369,8 @@ pub enum Why {
     Orphan,
     /// The registry's token service refuses it.
     Unproved,
+    /// The organization has no place left, and its replacement needs its own.
+    Exchanged,
     /// Its object is being deleted.
     Farewell,
 }
@@ -360,6 +392,9 @@ pub enum Step {
     Fetch(SecretKey),
     /// Write the value in hand to these Secrets.
     Publish(Vec<SecretKey>),
+    /// Write to these Secrets, so that no older write in flight reaches them: what is whole stays as it is, all else is
+    /// emptied or made without a value.
+    Touch(Vec<SecretKey>),
     /// Write this to the status, if nobody wrote the object since.
     Remember(Memory),
     /// Change a token at Docker Hub.
@@ -375,6 +410,13 @@ pub enum Step {
         /// Whether tokens may be left at Docker Hub.
         abandoned: bool,
     },
+}
+
+impl Token {
+    /// Whether it carries the marker of another object.
+    fn is_anothers(&self) -> bool {
+        self.sequence.is_none() && Marker::parse(&self.label).is_some()
+    }
 }
 
 impl Step {
@@ -408,6 +450,8 @@ pub enum Outcome {
     NotFetched(SecretKey),
     /// What became of each Secret.
     Published(Vec<(SecretKey, Result<Held, Trouble>)>),
+    /// What became of each Secret.
+    Touched(Vec<(SecretKey, Result<Held, Trouble>)>),
     /// The status is written.
     Remembered(Memory),
     /// The token was changed.
@@ -476,6 +520,14 @@ impl View {
             Organization::Known(account) => account.list.as_ref(),
             Organization::Missing(_) => None,
         }
+    }
+
+    /// Whether a token is the current one, a previous one, or in hand.
+    fn knows(&self, id: &TokenId) -> bool {
+        let current = self.memory.token.iter().map(|token| &token.id);
+        let previous = self.memory.previous.iter().map(|previous| &previous.id);
+        let hand = self.hand.iter().map(|hand| &hand.token.id);
+        current.chain(previous).chain(hand).any(|known| known == id)
     }
 
     fn wanted_secrets(&self) -> impl Iterator<Item = &Secret> {

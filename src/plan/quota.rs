@@ -1,11 +1,16 @@
-//! Places: how many tokens an organization may have, and who may take the last ones.
+//! Places: how many tokens an organization may have, who may take the last ones, and who goes first where none is left.
 
 use jiff::Timestamp;
 
-use super::{Account, List, schedule};
+use super::{
+    Account, List, Memory, SecretKey, SecretState, Step, Token, View, Why, adopt,
+    life::{self, Next},
+    schedule,
+};
+use crate::api::{conditions::Reason, names::TokenId, valid::Wanted};
 
 /// How old a list may be before it is asked for again to learn whether a place has become free.
-const STALE: std::time::Duration = std::time::Duration::from_secs(300);
+const STALE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Whether a token finds a place.
 pub enum Place {
@@ -34,4 +39,66 @@ pub fn place(account: &Account, list: &List, rotation: bool, now: Timestamp) -> 
          or raise tokenLimit if the subscription allows more"
     );
     Place::Full(message, again)
+}
+
+/// There is no place: what the object itself can give up, or wait.
+///
+/// In this order: a leftover of a create whose answer was lost; the current token where it is dead or in no Secret; the
+/// current token at the last safe moment, since seconds without are better than an end without a successor.
+pub(super) fn full(
+    view: &View,
+    wanted: &Wanted,
+    list: &List,
+    now: Timestamp,
+    (message, again): (String, Timestamp),
+) -> Next {
+    if let Some(step) = burn(view, wanted, list, now) {
+        return Next::Do(step);
+    }
+    let Some(token) = &view.memory.token else {
+        return Next::Wait(Reason::QuotaExceeded, message, Some(again));
+    };
+    let found = list.tokens.get(&token.id).filter(|found| !found.is_anothers());
+    let spent = found.is_some_and(|found| !life::works(found, now)) || life::is_nowhere(view, token);
+    let last = schedule::last_safe_moment(token);
+    if found.is_some() && (spent || last.is_some_and(|last| last <= now)) {
+        return Next::Do(Step::Delete(token.id.clone(), Why::Exchanged));
+    }
+    let wake = last.filter(|last| *last > now).map_or(again, |last| last.min(again));
+    Next::Wait(Reason::QuotaExceeded, message, Some(wake))
+}
+
+/// A leftover is deleted, though it may be newer than the remembered token, after no one can publish it any more: every
+/// Secret is touched, so that an older write in flight fails its precondition, and the status has passed its sequence.
+fn burn(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    let adopted = adopt::adopted(view, wanted, list);
+    let left = |(id, token): &(&TokenId, &Token)| {
+        token.sequence.is_some() && !view.knows(id) && adopted.as_ref() != Some(*id) && !in_use(view, token, now)
+    };
+    let (id, token) = list.tokens.iter().find(left)?;
+    let untouched: Vec<SecretKey> = view
+        .secrets
+        .iter()
+        .filter(|secret| secret.wanted || matches!(secret.state, SecretState::Ours(_)))
+        .map(|secret| secret.key.clone())
+        .filter(|key| !view.session.touched.contains(key))
+        .collect();
+    if !untouched.is_empty() {
+        return Some(Step::Touch(untouched));
+    }
+    let passed = token.sequence.unwrap_or_default();
+    let remembered = view.memory.token.as_ref().map_or(0, |token| token.sequence);
+    if passed > view.memory.passed.max(remembered) {
+        return Some(Step::Remember(Memory { passed, ..view.memory.clone() }));
+    }
+    Some(Step::Delete(id.clone(), Why::Orphan))
+}
+
+/// Whether a leftover may be what pods pull with: a leader before us published it and could not remember it.
+fn in_use(view: &View, token: &Token, now: Timestamp) -> bool {
+    let works = life::works(token, now);
+    let soon = token.expires.is_some_and(|expires| schedule::minus(expires, schedule::MARGIN) <= now);
+    works
+        && !soon
+        && view.secrets.iter().any(|secret| life::says(secret, token.sequence) && !life::is_current(view, secret))
 }

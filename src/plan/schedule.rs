@@ -6,10 +6,20 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{Remembered, View};
-use crate::api::valid::{Expiry, RenewBefore, Wanted};
+use crate::api::{
+    valid::{Expiry, RenewBefore, Wanted},
+    windows,
+};
 
 /// The longest wait after a failure.
 pub(super) const LONGEST: Duration = Duration::from_secs(300);
+
+/// How long before its expiry a token is given up for its replacement where no place is left; less for short lives.
+pub(super) const MARGIN: Duration = Duration::from_secs(3600);
+/// The least time between two rotations that somebody asked for.
+pub(super) const DISTANCE: Duration = Duration::from_secs(10);
+/// How often a token is compared with Docker Hub in all its parts.
+const INSPECTION: Duration = Duration::from_secs(24 * 3600);
 
 /// When a token that is made now expires; whole seconds, as Docker Hub keeps them.
 pub fn expiration(expiry: &Expiry, now: Timestamp) -> Option<Timestamp> {
@@ -25,7 +35,61 @@ pub fn expiration(expiry: &Expiry, now: Timestamp) -> Option<Timestamp> {
 /// A fixed time of expiry is not renewed past: a new token would expire at the same time.
 /// A token is never renewed in the first half of its life, however its expiry came out, so that a Docker Hub that
 /// shortens lifetimes can't make us mint without end.
-pub fn renewal(wanted: &Wanted, token: &Remembered, uid: &str) -> Option<(Timestamp, &'static str)> {
+///
+/// Where there are windows it is the first moment from then on that lies in one: of those that are still to come, once
+/// it was missed. Near expiry windows yield.
+pub fn renewal(wanted: &Wanted, token: &Remembered, uid: &str, now: Timestamp) -> Option<(Timestamp, &'static str)> {
+    let (due, rule) = due(wanted, token, uid)?;
+    let windows = &wanted.rotation.windows;
+    if windows.is_empty() || (due <= now && windows.iter().any(|window| window.contains(now))) {
+        return Some((due, rule));
+    }
+    let open = windows::first(windows, due.max(now));
+    let yields = token.expires.map(|expires| minus(expires, part_of(token, expires, 6 * MARGIN, 5)).max(due));
+    match (open, yields) {
+        (Some(open), Some(yields)) if yields < open => {
+            Some((whole(yields), "expiry is near and no window is open before"))
+        }
+        (Some(open), _) => Some((whole(open), rule)),
+        (None, yields) => yields.map(|time| (whole(time), "expiry is near and no window is open before")),
+    }
+}
+
+/// Whether a token is due and only waits for a window.
+pub(super) fn waits_for_window(wanted: &Wanted, token: &Remembered, uid: &str, now: Timestamp) -> bool {
+    let is_due = due(wanted, token, uid).is_some_and(|(time, _)| time <= now);
+    is_due && renewal(wanted, token, uid, now).is_some_and(|(time, _)| time > now)
+}
+
+/// A time, or that part of a short life.
+fn part_of(token: &Remembered, expires: Timestamp, most: Duration, part: u32) -> Duration {
+    token.created.map_or(most, |created| most.min(between(created, expires) / part))
+}
+
+/// Until when a token may keep its place though its replacement finds none.
+pub(super) fn last_safe_moment(token: &Remembered) -> Option<Timestamp> {
+    token.expires.map(|expires| minus(expires, part_of(token, expires, MARGIN, 10)))
+}
+
+/// From when on users are told that a token expires, if nothing has replaced it by then: a fifth of its life before, a
+/// week at most.
+pub(super) fn warning(token: &Remembered) -> Option<Timestamp> {
+    let expires = token.expires?;
+    Some(whole(minus(expires, part_of(token, expires, Duration::from_secs(7 * 24 * 3600), 5))))
+}
+
+/// Until when a rotation that somebody asks for waits. The first one after a create is free.
+pub(super) fn distance(token: &Remembered) -> Option<Timestamp> {
+    token.created.filter(|_| token.sequence > 1).map(|created| plus(created, DISTANCE))
+}
+
+/// When the current token is next compared with Docker Hub in all its parts: daily, spread over an hour.
+pub(super) fn inspection(view: &View) -> Timestamp {
+    plus(view.session.inspected, INSPECTION + jitter(&view.object.uid, INSPECTION * 5))
+}
+
+/// When a token is due by the rules alone, and by which.
+fn due(wanted: &Wanted, token: &Remembered, uid: &str) -> Option<(Timestamp, &'static str)> {
     let rules = &wanted.rotation;
     if !rules.automatic {
         return None;
@@ -71,14 +135,17 @@ pub fn wake(view: &View, now: Timestamp) -> Option<Timestamp> {
     }
     let token = view.memory.token.as_ref();
     let renewal = match (&view.object.wanted, token) {
-        (Ok(wanted), Some(token)) => renewal(wanted, token, &view.object.uid).map(|(time, _)| time),
+        (Ok(wanted), Some(token)) => renewal(wanted, token, &view.object.uid, now).map(|(time, _)| time),
         _ => None,
     };
+    let inspection = token.map(|_| inspection(view));
+    let warning = token.and_then(warning);
     let previous = view.memory.previous.iter().map(|previous| previous.revocation);
     let expiry = token.and_then(|token| token.expires);
     let retry = view.failure().map(|failure| failure.not_before);
-    let times = renewal.into_iter().chain(previous).chain(expiry).chain(retry);
-    times.filter(|time| *time > now).min()
+    let times = renewal.into_iter().chain(previous).chain(expiry).chain(retry).chain(inspection).chain(warning);
+    // The end of time never comes.
+    times.filter(|time| *time > now && *time < Timestamp::MAX).min()
 }
 
 /// A moment without its fraction of a second: statuses and Docker Hub keep no more.

@@ -1,6 +1,9 @@
 //! Views that read as sentences: `settled().rotate("now")`, `settled().secret_tampered().after(days(3))`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -10,7 +13,8 @@ use crate::{
         conditions::Reason,
         names::{ClusterId, Identity, Label, OrgName, ResourcePath, Scope, SecretName, TokenId},
         token::{DeletionPolicy, LastHandled, SecretType},
-        valid::{Expiry, FieldProblem, RenewBefore, Resource, RotationRules, SecretShape, Wanted},
+        valid::{Adoption, Expiry, FieldProblem, RenewBefore, Resource, RotationRules, SecretShape, Wanted},
+        windows::Window,
     },
     plan::*,
 };
@@ -76,10 +80,12 @@ pub fn wanted() -> Wanted {
             before: RenewBefore::Third,
             interval: None,
             overlap: hours(1),
+            windows: Vec::new(),
             trigger: None,
             verify: true,
         },
         deletion: DeletionPolicy::Delete,
+        adopt: None,
         secret: SecretShape {
             name: SecretName::parse("dockerhub").unwrap(),
             kind: SecretType::DockerConfigJson,
@@ -110,7 +116,14 @@ pub fn remembered(sequence: u64) -> Remembered {
 /// The same token as the list shows it.
 pub fn listed(sequence: u64) -> Token {
     let token = remembered(sequence);
-    Token { label: token.label, sequence: Some(sequence), active: true, expires: token.expires, last_used: None }
+    Token {
+        label: token.label,
+        sequence: Some(sequence),
+        active: true,
+        expires: token.expires,
+        last_used: None,
+        shape: None,
+    }
 }
 
 pub fn held(sequence: u64) -> Held {
@@ -144,12 +157,15 @@ pub fn unseen() -> Case {
             finalizer: false,
             wanted: Ok(wanted()),
             requests: LastHandled::default(),
+            observed: true,
+            rival: None,
         },
         memory: Memory::default(),
         organization: Organization::Known(Account {
             name: org(),
             limit: 10,
             reserved: 1,
+            adoptable: true,
             suspended: false,
             list: Some(List { started: ago(minutes(1)), total: 3, tokens: BTreeMap::new() }),
             trouble: None,
@@ -157,10 +173,17 @@ pub fn unseen() -> Case {
         secrets: vec![Secret { key: key("dockerhub"), wanted: true, state: SecretState::Absent, failure: None }],
         hand: None,
         session: Session {
+            since: now(),
             fresh_after: ago(hours(1)),
             tried: 0,
             failure: None,
             gone: None,
+            lost: BTreeSet::new(),
+            seen: None,
+            touched: BTreeSet::new(),
+            // Not what most cases are about.
+            inspected: Timestamp::MAX,
+            tolerated: None,
             abandon_after: minutes(10),
         },
     };
@@ -334,6 +357,29 @@ impl Case {
 
     pub fn no_organization(self) -> Self {
         self.with(|view| view.organization = Organization::Missing("Organization acme does not exist".into()))
+    }
+
+    /// A token that somebody made by hand.
+    pub fn hub_by_hand(self, name: &str, label: &str) -> Self {
+        let name = id(name);
+        let token = Token { label: label.into(), sequence: None, ..listed(1) };
+        self.list(|list| {
+            list.tokens.insert(name, token);
+        })
+    }
+
+    pub fn adopts(self, adopt: Adoption) -> Self {
+        self.spec(|wanted| wanted.adopt = Some(adopt))
+    }
+
+    /// The organization has no place left, by a list of just now.
+    pub fn full(self) -> Self {
+        self.list(|list| (list.total, list.started) = (10, ago(seconds(1))))
+    }
+
+    pub fn windows(self, schedule: &str, duration: Duration) -> Self {
+        let window = Window::parse(schedule, duration, "UTC").unwrap();
+        self.spec(|wanted| wanted.rotation.windows.push(window))
     }
 
     // The Secrets.

@@ -11,7 +11,11 @@ pub fn hope(view: &View, step: &Step, now: Timestamp) -> Outcome {
             started: now,
             ..account.list.clone().unwrap_or(List { started: now, total: 0, tokens: BTreeMap::new() })
         }),
-        Step::Confirm(id) => Outcome::Confirmed(id.clone(), None),
+        Step::Confirm(id) => {
+            let found = account.list.as_ref().and_then(|list| list.tokens.get(id)).cloned();
+            let shape = view.memory.token.as_ref().map(|token| token.shape_hash.clone());
+            Outcome::Confirmed(id.clone(), found.map(|token| Token { shape, ..token }))
+        }
         Step::Create(new) => Outcome::Created(created(new, now)),
         Step::Prove => Outcome::Proved,
         Step::Fetch(key) => {
@@ -21,6 +25,16 @@ pub fn hope(view: &View, step: &Step, now: Timestamp) -> Outcome {
         Step::Publish(keys) => {
             let held = view.hand.as_ref().map(|hand| published(view, &hand.token)).unwrap();
             Outcome::Published(keys.iter().map(|key| (key.clone(), Ok(held.clone()))).collect())
+        }
+        Step::Touch(keys) => {
+            let held = |key: &SecretKey| {
+                let secret = view.secrets.iter().find(|secret| secret.key == *key);
+                match secret.map(|secret| &secret.state) {
+                    Some(SecretState::Ours(held)) => held.clone(),
+                    _ => Held { sequence: 0, value_hash: None, layout_hash: String::new() },
+                }
+            };
+            Outcome::Touched(keys.iter().map(|key| (key.clone(), Ok(held(key)))).collect())
         }
         Step::Remember(memory) => Outcome::Remembered(memory.clone()),
         Step::Update(id, change) => Outcome::Updated(id.clone(), change.clone()),

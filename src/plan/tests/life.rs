@@ -156,7 +156,7 @@ pub fn replacement_rows() -> Vec<Row> {
         Row("a new value asks again", settled().rotate("b").handled(|h| h.rotate = Some("a".into())), "create 2"),
         Row("by the schedule", settled().after(days(50)).listed_ago(minutes(1)), "create 2"),
         Row("not a day early", settled().after(days(49)), "rest Settled, ready, wake 23h 55m 18s"),
-        Row("not by the schedule if only asked", settled().manual().after(days(50)), "rest Settled, ready, wake 720h"),
+        Row("not by the schedule if only asked", settled().manual().after(days(50)), "rest Settled, ready, wake 552h"),
         Row("asked for, policy or not", settled().manual().rotate("now"), "create 2"),
         Row("once expired", settled().after(days(80)), "create 2"),
         Row("not if the schedule may not", settled().manual().after(days(80)), "rest Expired, not ready, wake never"),
@@ -193,7 +193,7 @@ pub fn replacement_rows() -> Vec<Row> {
         Row(
             "not even when due",
             settled().inactive().token(|t| t.active = false).at_hub("t1", off).after(days(60)),
-            "rest Settled, ready, wake 480h",
+            "rest Settled, ready, wake 312h",
         ),
         Row("not even when gone", settled().inactive().hub_lacks("t1").gone("t1").token(|t| t.active = false), OFF),
         Row(
@@ -259,27 +259,33 @@ fn places() {
 
 pub fn quota_rows() -> Vec<Row> {
     let full = |wait: &str| -> &'static str { format!("rest QuotaExceeded, not ready, wake {wait}").leak() };
+    let just = |case: Case| case.listed_ago(seconds(1));
     vec![
         Row("the last one but the reserve is free", fresh().total(8), "create 1"),
-        Row("the reserve is not for new tokens", fresh().total(9), full("4m")),
+        Row("the reserve is not for new tokens", just(fresh().total(9)), full("59s")),
         Row("a rotation may have it", settled().rotate("now").total(9), "create 2"),
-        Row("but not one more", settled().rotate("now").total(10), "rest QuotaExceeded, ready, wake 4m"),
-        Row("more than allowed is no panic", fresh().total(u32::MAX), full("4m")),
+        Row("but not one more", just(settled().rotate("now").total(10)), "rest QuotaExceeded, ready, wake 59s"),
+        Row("more than allowed is no panic", just(fresh().total(u32::MAX)), full("59s")),
         Row(
             "a reserve beyond the limit is no panic",
-            fresh().total(0).with(|view| {
+            just(fresh().total(0)).with(|view| {
                 if let Organization::Known(account) = &mut view.organization {
                     account.reserved = 11;
                 }
             }),
-            full("4m"),
+            full("59s"),
         ),
-        Row("an old list is asked for again", fresh().total(9).listed_ago(minutes(5)), "refresh"),
-        Row("one of the last five minutes is believed", fresh().total(9).listed_ago(seconds(299)), full("1s")),
+        Row("an old list is asked for again", fresh().total(9).listed_ago(minutes(1)), "refresh"),
+        Row("one of the last minute is believed", fresh().total(9).listed_ago(seconds(59)), full("1s")),
         Row(
             "at the limit our own leftovers go first",
-            settled_at(2).rotate("now").total(10).hub_as("lost", 1),
+            settled_at(2).rotate("now").full().hub_as("lost", 1),
             "delete lost Orphan",
+        ),
+        Row(
+            "Docker Hub knows better than the list",
+            settled().rotate("now").failed("create", Reason::QuotaExceeded, 1, minutes(5)),
+            "rest QuotaExceeded, ready, wake 5m",
         ),
     ]
 }

@@ -4,16 +4,19 @@
 //! without faults would.
 
 mod absorb;
+mod adoption;
 mod build;
 mod facts;
 mod farewell;
 mod hope;
 mod life;
 mod lives;
+mod places;
 mod produced;
 mod say;
 mod schedule;
 mod waiting;
+mod windows;
 
 use build::Case;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Row, build::*, farewell, life, waiting};
+use super::{Row, adoption, build::*, farewell, life, places, waiting, windows};
 use crate::{
     api::conditions::{Progress, Reason},
     plan::*,
@@ -20,6 +20,13 @@ pub fn all_rows() -> Vec<Row> {
         life::edit_rows(),
         life::clean_rows(),
         life::revoke_rows(),
+        places::leftover_rows(),
+        places::exchange_rows(),
+        adoption::rows(),
+        adoption::twin_rows(),
+        windows::rows(),
+        windows::distance_rows(),
+        windows::inspection_rows(),
         waiting::finding_rows(),
         waiting::organization_rows(),
         waiting::failure_rows(),
@@ -68,6 +75,7 @@ fn every_step_is_in_some_row() {
         "remember",
         "remove",
         "rest",
+        "touch",
         "update",
     ];
     assert_eq!(found, expected.map(str::to_owned).into());
@@ -82,9 +90,11 @@ fn every_why_is_in_some_row() {
     let found: BTreeSet<_> = decisions().into_iter().filter_map(why).collect();
     // A match, so that a new one doesn't compile without a name here.
     let name = |why: Why| match why {
-        Why::Replaced | Why::Revoked | Why::Orphan | Why::Unproved | Why::Farewell => format!("{why:?}"),
+        Why::Replaced | Why::Revoked | Why::Orphan | Why::Unproved | Why::Exchanged | Why::Farewell => {
+            format!("{why:?}")
+        }
     };
-    let all = [Why::Replaced, Why::Revoked, Why::Orphan, Why::Unproved, Why::Farewell].map(name);
+    let all = [Why::Replaced, Why::Revoked, Why::Orphan, Why::Unproved, Why::Exchanged, Why::Farewell].map(name);
     assert_eq!(found, all.into());
 }
 
@@ -99,7 +109,7 @@ fn every_reason_is_in_some_row() {
     };
     let found: BTreeSet<_> = decisions().into_iter().filter_map(reason).collect();
     // These are said by others: by the conditions, or of an organization.
-    let elsewhere = [Reason::Succeeded, Reason::Deactivated, Reason::Progressing, Reason::LimitReached];
+    let elsewhere = [Reason::Succeeded, Reason::Deactivated, Reason::LimitReached];
     // This one only comes with a retry at once, and then nothing rests.
     let passing = [Reason::ProgressingWithRetry];
     let expected: BTreeSet<_> =

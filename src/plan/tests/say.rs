@@ -23,6 +23,7 @@ pub fn step(step: &Step, now: Timestamp) -> String {
         Step::Prove => "prove".into(),
         Step::Fetch(key) => format!("fetch {key}"),
         Step::Publish(keys) => format!("publish {}", names(keys)),
+        Step::Touch(keys) => format!("touch {}", names(keys)),
         Step::Remember(memory) => format!("remember {}", self::memory(memory, now)),
         Step::Update(id, change) => format!("update {id}{}", self::change(change)),
         Step::Delete(id, why) => format!("delete {id} {why:?}"),
@@ -44,7 +45,8 @@ pub fn memory(memory: &Memory, now: Timestamp) -> String {
         let left = now.duration_until(previous.revocation);
         format!(", {} until {}", previous.sequence, self::left(left))
     });
-    token + &previous.collect::<String>()
+    let passed = Some(memory.passed).filter(|passed| *passed > 0).map(|passed| format!(", passed {passed}"));
+    token + &previous.collect::<String>() + &passed.unwrap_or_default()
 }
 
 fn change(change: &Change) -> String {

@@ -18,7 +18,7 @@ fn renews(change: impl FnOnce(&mut crate::api::valid::Wanted), token: impl FnOnc
     let (mut wanted, mut remembered) = (wanted(), remembered(1));
     change(&mut wanted);
     token(&mut remembered);
-    match renewal(&wanted, &remembered, "uid-1") {
+    match renewal(&wanted, &remembered, "uid-1", now()) {
         Some((time, rule)) => format!("{time} {rule}"),
         None => "never".into(),
     }
@@ -77,7 +77,7 @@ fn waits_double_up_to_five_minutes() {
 
 #[test]
 fn jitter_is_the_same_after_a_restart_and_differs_between_objects() {
-    let due = |uid: &str| renewal(&wanted(), &remembered(1), uid).unwrap().0;
+    let due = |uid: &str| renewal(&wanted(), &remembered(1), uid, now()).unwrap().0;
     assert_eq!(due("a"), due("a"));
     let many: std::collections::BTreeSet<_> = (0..100).map(|i| due(&format!("uid-{i}"))).collect();
     assert!(many.len() > 90, "{}", many.len());
@@ -90,10 +90,13 @@ fn what_wakes_a_resting_object() {
     let wakes = |case: Case| wake(&case.view, case.now);
     assert_eq!(wakes(fresh()), None);
     assert_eq!(wakes(settled()), Some(at("2027-01-19T23:55:18Z")));
-    assert_eq!(wakes(settled().after(days(60))), Some(ahead(days(80))));
+    assert_eq!(wakes(settled().after(days(60))), Some(ahead(days(73))), "to warn of its end");
+    assert_eq!(wakes(settled().after(days(75))), Some(ahead(days(80))));
     assert_eq!(wakes(settled().after(days(90))), None);
-    assert_eq!(wakes(settled().manual()), Some(ahead(days(80))));
-    assert_eq!(wakes(settled().invalid()), Some(ahead(days(80))));
+    assert_eq!(wakes(settled().manual()), Some(ahead(days(73))));
+    assert_eq!(wakes(settled().invalid()), Some(ahead(days(73))));
+    let inspected = settled().manual().with(|view| view.session.inspected = now());
+    assert_eq!(wakes(inspected), Some(at("2026-12-02T00:04:42Z")), "to compare all its parts");
     assert_eq!(wakes(settled_at(2).previous(1, ahead(minutes(9)))), Some(ahead(minutes(9))));
     assert_eq!(wakes(settled().failed("create", Reason::HubUnavailable, 1, seconds(7))), Some(ahead(seconds(7))));
     assert_eq!(wakes(settled().failed("create", Reason::HubUnavailable, 1, seconds(7)).edited()), wakes(settled()));
@@ -137,12 +140,12 @@ proptest! {
         wanted.rotation.before = before;
         wanted.rotation.interval = interval.map(seconds);
         let token = Remembered { expires: Some(ago(days(10)) + seconds(lifetime)), ..remembered(1) };
-        let (due, rule) = renewal(&wanted, &token, &uid).unwrap();
+        let (due, rule) = renewal(&wanted, &token, &uid, now()).unwrap();
         prop_assert!(Some(due) > token.created, "{due}");
         prop_assert!(rule == "interval" || Some(due) < token.expires, "{due}");
         // The rule by expiry alone never comes in the first half.
         wanted.rotation.interval = None;
-        let (due, _) = renewal(&wanted, &token, &uid).unwrap();
+        let (due, _) = renewal(&wanted, &token, &uid, now()).unwrap();
         prop_assert!(between(ago(days(10)), due) >= seconds(lifetime / 2));
     }
 

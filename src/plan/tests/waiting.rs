@@ -14,7 +14,7 @@ fn findings_come_before_work() {
 pub fn finding_rows() -> Vec<Row> {
     vec![
         Row("a spec that can't be carried out", fresh().invalid(), "rest InvalidSpec, not ready, wake never"),
-        Row("also for a token that works", settled().invalid(), "rest InvalidSpec, not ready, wake 1920h"),
+        Row("also for a token that works", settled().invalid(), "rest InvalidSpec, not ready, wake 1752h"),
         Row("no finalizer on it", unseen().invalid(), "rest InvalidSpec, not ready, wake never"),
         Row("no organization", fresh().no_organization(), "rest OrganizationNotFound, not ready, wake never"),
         Row(
@@ -65,9 +65,10 @@ fn findings_name_what_is_wrong() {
     assert!(message(fresh().secret_foreign()).starts_with("Secret payments/dockerhub exists and was not made for"));
     assert!(message(fresh().spec(|w| w.expiry = Expiry::At(now()))).contains(NOW));
     assert!(
-        message(fresh().total(9)).contains("organization acme has 9 tokens, with 10 allowed and 1 kept for rotations")
+        message(fresh().total(9).listed_ago(seconds(1)))
+            .contains("organization acme has 9 tokens, with 10 allowed and 1 kept for rotations")
     );
-    assert!(message(settled().rotate("now").total(10)).contains("has 10 tokens, with 10 allowed: delete"));
+    assert!(message(settled().rotate("now").full()).contains("has 10 tokens, with 10 allowed: delete"));
     assert!(message(settled().manual().after(days(80))).contains("rotation.trigger"));
 }
 

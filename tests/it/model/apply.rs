@@ -10,7 +10,7 @@ use oat_operator::{
 use super::{
     operator::Operator,
     rules,
-    world::{Flying, How, Object, Shared, Start, State, Stored, Token, id, key, number, time, value},
+    world::{Flying, How, Object, Shared, Start, State, Stored, Token, created, id, key, number, time, value},
 };
 
 /// A view, whether the object was written since it was made, and what is decided.
@@ -89,12 +89,14 @@ fn name(step: &Step) -> &'static str {
         Step::Prove => "Prove",
         Step::Fetch(_) => "Fetch",
         Step::Publish(_) => "Publish",
+        Step::Touch(_) => "Touch",
         Step::Remember(_) => "Remember",
         Step::Update(..) => "Update",
         Step::Delete(_, Why::Replaced) => "Delete Replaced",
         Step::Delete(_, Why::Revoked) => "Delete Revoked",
         Step::Delete(_, Why::Orphan) => "Delete Orphan",
         Step::Delete(_, Why::Unproved) => "Delete Unproved",
+        Step::Delete(_, Why::Exchanged) => "Delete Exchanged",
         Step::Delete(_, Why::Farewell) => "Delete Farewell",
         Step::Remove(_) => "Remove",
         Step::Blank(_) => "Blank",
@@ -231,6 +233,8 @@ fn effect(model: &Operator, state: &mut State, view: &View, step: &Step, how: Ho
         Step::Prove => prove(state, view),
         Step::Fetch(key) => fetch(state, view, key),
         Step::Publish(keys) => publish(model, state, view, keys, how),
+        // There is always a place.
+        Step::Touch(_) => failed(false),
         Step::Remember(memory) => remember(state, memory),
         Step::Update(id, change) => {
             let place = state.tokens.iter().position(|token| token.number == number(id));
@@ -441,7 +445,7 @@ fn cut_short(model: &Operator, state: &State, object: &Object, view: &View, toke
 }
 
 fn current_made(token: &oat_operator::plan::Remembered) -> u8 {
-    (0..=9).find(|tick| Some(time(*tick)) == token.created).unwrap()
+    (0..=9).find(|tick| Some(created(*tick)) == token.created).unwrap()
 }
 
 fn remove(state: &mut State, keys: &[SecretKey], after: Stored, done: Outcome) -> Outcome {

@@ -134,6 +134,7 @@ fn remember_first(view: &View, now: Timestamp) -> Decision {
                 token: Some(hand.token.clone()),
                 previous: view.memory.previous.iter().cloned().chain(former).collect(),
                 handled: hand.handled.clone(),
+                ..view.memory.clone()
             }))
         }
         _ => decision,

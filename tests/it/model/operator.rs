@@ -20,7 +20,10 @@ use stateright::{Model, Property};
 
 use super::{
     apply, rules,
-    world::{Action, Budget, HOUR, Object, Process, Shared, Start, State, Stored, Token, before, id, key, time, value},
+    world::{
+        Action, Budget, HOUR, Object, Process, Shared, Start, State, Stored, Token, before, created, id, key, time,
+        value,
+    },
 };
 
 /// What happened in any state, besides the states themselves.
@@ -104,7 +107,7 @@ impl Operator {
             id: id(token.number),
             label: self.label(token.sequence, true),
             sequence: token.sequence.into(),
-            created: Some(time(token.made)),
+            created: Some(created(token.made)),
             expires: Some(time(token.made + 3)),
             active: token.active,
             last_used: None,
@@ -125,6 +128,7 @@ impl Operator {
             active: token.active,
             expires: Some(time(token.made + 3)),
             last_used: None,
+            shape: None,
         }
     }
 
@@ -179,12 +183,15 @@ impl Operator {
                 finalizer: object.finalizer,
                 wanted: Ok(self.wanted(object).clone()),
                 requests,
+                observed: true,
+                rival: None,
             },
             memory: object.memory.get().clone(),
             organization: Organization::Known(Account {
                 name: self.organization.clone(),
                 limit: 100,
                 reserved: 0,
+                adoptable: true,
                 suspended: false,
                 list: Some(List { started, total: 0, tokens: process.list.get().clone() }),
                 trouble: None,
@@ -295,10 +302,17 @@ impl Operator {
 
 fn new_session() -> Session {
     Session {
+        // Twins and the daily inspection are for the tables of cases.
+        since: Timestamp::MAX,
         fresh_after: Timestamp::MIN,
         tried: 0,
         failure: None,
         gone: None,
+        lost: BTreeSet::new(),
+        seen: None,
+        touched: BTreeSet::new(),
+        inspected: Timestamp::MAX,
+        tolerated: None,
         abandon_after: Duration::from_secs(600 * HOUR),
     }
 }

@@ -245,6 +245,11 @@ pub fn time(tick: u8) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + i64::from(tick) * HOUR as i64).unwrap()
 }
 
+/// When a token of this tick was made: long enough before that somebody may ask for a rotation in the same tick.
+pub fn created(tick: u8) -> Timestamp {
+    before(time(tick), 11_000_000_000)
+}
+
 /// A moment just before.
 pub fn before(time: Timestamp, nanoseconds: u64) -> Timestamp {
     plan::schedule::minus(time, Duration::from_nanos(nanoseconds))

@@ -1,0 +1,107 @@
+//! No place is left: what an object gives up for its own next token, and in which order.
+
+use super::{Row, build::*, check_all};
+use crate::plan::*;
+
+fn off(token: &mut Token) {
+    token.active = false;
+}
+
+#[test]
+fn leftovers_go_first() {
+    check_all(leftover_rows());
+}
+
+pub fn leftover_rows() -> Vec<Row> {
+    let touched = |case: Case| case.with(|view| view.session.touched.extend([key("dockerhub")]));
+    let lost = || fresh().full().hub(1);
+    let passed = |case: Case, sequence| case.with(|view| view.memory.passed = sequence);
+    vec![
+        Row("the Secret is touched, so that nobody publishes it any more", lost(), "touch payments/dockerhub"),
+        Row("then its sequence is passed", touched(lost()), "remember nothing, passed 1"),
+        Row("then it goes", passed(touched(lost()), 1), "delete t1 Orphan"),
+        Row("its sequence is not used again", passed(fresh(), 1), "create 2"),
+        Row("with a place it is left alone until later", fresh().total(8).hub(1), "create 2"),
+        Row("the same before a rotation", settled().rotate("a").full().hub(2), "touch payments/dockerhub"),
+        Row("passed", touched(settled().rotate("a").full().hub(2)), "remember 1, passed 2"),
+        Row("and gone", passed(touched(settled().rotate("a").full().hub(2)), 2), "delete t2 Orphan"),
+        Row("what was passed is swept also later", passed(settled().hub(2), 2), "delete t2 Orphan"),
+        Row(
+            "a second Secret is touched too",
+            touched(settled().rotate("a").full().hub(2)).second(SecretState::Ours(held(1))),
+            "touch payments/second",
+        ),
+        Row(
+            "and one that is not wanted any more",
+            touched(settled().rotate("a").full().hub(2)).also("old", 1),
+            "touch payments/old",
+        ),
+        Row(
+            "one that a Secret may hold is left alone",
+            fresh().full().hub(3).secret_holds(3),
+            "rest QuotaExceeded, not ready, wake 59s",
+        ),
+        Row(
+            "until it doesn't work any more",
+            fresh().full().hub(3).secret_holds(3).at_hub("t3", off),
+            "touch payments/dockerhub",
+        ),
+        Row(
+            "or until it soon won't",
+            fresh().full().hub(3).secret_holds(3).at_hub("t3", |token| token.expires = Some(ahead(minutes(59)))),
+            "touch payments/dockerhub",
+        ),
+        Row("one in hand is none", settled().rotate("a").full().proved(2).secret_holds(2), "remember 2, 1 until 1h"),
+    ]
+}
+
+#[test]
+fn then_the_current_token_at_last() {
+    check_all(exchange_rows());
+}
+
+pub fn exchange_rows() -> Vec<Row> {
+    let due = |left: std::time::Duration| {
+        let expires = Some(ahead(left));
+        settled().token(|token| token.expires = expires).at_hub("t1", |token| token.expires = expires).full()
+    };
+    vec![
+        Row("not while it works", due(days(3)), "rest QuotaExceeded, ready, wake 59s"),
+        Row("not an hour and a second before it expires", due(seconds(3601)), "rest QuotaExceeded, ready, wake 1s"),
+        Row("at the last safe moment", due(hours(1)), "delete t1 Exchanged"),
+        Row("when it has expired", due(seconds(0)), "delete t1 Exchanged"),
+        Row(
+            "when it was revoked",
+            settled().revoke("a").at_hub("t1", off).token(|token| token.active = false).full(),
+            "delete t1 Exchanged",
+        ),
+        Row("when no Secret holds it any more", settled().secret_absent().full(), "delete t1 Exchanged"),
+        Row(
+            "once gone it is replaced, also from the reserve",
+            settled().gone("t1").hub_lacks("t1").total(9),
+            "create 2",
+        ),
+        Row(
+            "a former token goes before it",
+            settled_at(2).previous(1, ahead(hours(1))).rotate("a").full(),
+            "delete t1 Replaced",
+        ),
+        Row(
+            "one that never expires waits",
+            settled()
+                .rotate("a")
+                .token(|token| token.expires = None)
+                .spec(|wanted| wanted.expiry = crate::api::valid::Expiry::Never)
+                .full(),
+            "rest QuotaExceeded, ready, wake 59s",
+        ),
+        Row(
+            "what somebody else took over is not ours to delete",
+            due(minutes(1)).at_hub("t1", |token| {
+                token.sequence = None;
+                token.label = "x [c1/aaaaaaaaaaaaaaaa.1]".into();
+            }),
+            "rest QuotaExceeded, ready, wake 59s",
+        ),
+    ]
+}

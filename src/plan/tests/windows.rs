@@ -1,0 +1,102 @@
+//! Windows, the distance between rotations, and the daily look at all parts of a token.
+
+use super::{Row, build::*, check_all};
+use crate::plan::*;
+
+#[test]
+fn rotations_keep_to_windows() {
+    check_all(rows());
+}
+
+/// Token 1 is due in 50 days, on 2027-01-19 at 23:55; 2027-01-23 is a Saturday.
+pub fn rows() -> Vec<Row> {
+    let saturdays = || settled().windows("0 2 * * 6", hours(4));
+    let soon = |case: Case| case.listed_ago(seconds(0));
+    let yearly = || settled().windows("0 0 1 7 *", hours(1));
+    vec![
+        Row("not before it is due", saturdays(), "rest Settled, ready, wake 1274h"),
+        Row("due, but no window is open", saturdays().after(days(51)), "rest WaitingForWindow, ready, wake 50h"),
+        Row("a window opens", soon(saturdays().after(days(53) + hours(2))), "create 2"),
+        Row("and is open for a while", soon(saturdays().after(days(53) + hours(5))), "create 2"),
+        Row("then the next one", saturdays().after(days(53) + hours(6)), "rest WaitingForWindow, ready, wake 164h"),
+        Row("somebody who asks doesn't wait", saturdays().rotate("now"), "create 2"),
+        Row("nor does a lost value", saturdays().secret_absent(), "create 2"),
+        Row(
+            "nor does an edit",
+            saturdays().spec(|w| w.expiry = crate::api::valid::Expiry::After(days(30))),
+            "create 2",
+        ),
+        Row(
+            "nothing is rotated just because one is open",
+            saturdays().after(days(4) + hours(3)),
+            "rest Settled, ready, wake 1175h",
+        ),
+        Row("a window too late yields", yearly().after(days(79)), "rest WaitingForWindow, ready, wake 18h"),
+        Row("six hours before it expires", soon(yearly().after(days(79) + hours(18))), "create 2"),
+        Row("no window keeps one that expired", soon(yearly().after(days(80))), "create 2"),
+        Row(
+            "what never expires waits for its window",
+            settled()
+                .token(|token| (token.expires, token.expiry) = (None, "never".into()))
+                .spec(|w| (w.expiry, w.rotation.interval) = (crate::api::valid::Expiry::Never, Some(days(10))))
+                .windows("0 2 * * 6", hours(4)),
+            "rest WaitingForWindow, ready, wake 98h",
+        ),
+    ]
+}
+
+#[test]
+fn who_asks_again_and_again_waits() {
+    check_all(distance_rows());
+}
+
+pub fn distance_rows() -> Vec<Row> {
+    let made = |sequence, before| settled_at(sequence).token(|token| token.created = Some(ago(before))).rotate("again");
+    vec![
+        Row("the first rotation is free", made(1, seconds(0)), "create 2"),
+        Row("the second is not", made(2, seconds(3)), "rest Progressing, ready, wake 7s"),
+        Row("after ten seconds it is", made(2, seconds(10)), "create 3"),
+        Row(
+            "an emergency doesn't wait",
+            settled_at(2).token(|token| token.created = Some(now())).revoke("leaked"),
+            "update t2 active=false",
+        ),
+        Row("other work goes on meanwhile", made(2, seconds(3)).inactive(), "update t2 active=false"),
+        Row("nor does a lost value", made(2, seconds(3)).secret_absent(), "create 3"),
+    ]
+}
+
+#[test]
+fn once_a_day_all_parts_are_compared() {
+    check_all(inspection_rows());
+}
+
+pub fn inspection_rows() -> Vec<Row> {
+    let inspected = |before| settled().with(|view| view.session.inspected = ago(before));
+    vec![
+        Row("not before", inspected(hours(1)), "rest Settled, ready, wake 23h 4m 42s"),
+        Row("then by its id", inspected(hours(25)), "confirm t1"),
+        Row("work comes first", inspected(hours(25)).rotate("now"), "create 2"),
+        Row("there must be one", fresh().with(|view| view.session.inspected = ago(hours(25))), "create 1"),
+    ]
+}
+
+#[test]
+fn what_differs_is_corrected_once() {
+    let mut case = settled().with(|view| view.session.inspected = ago(hours(25)));
+    let step = Step::Confirm(id("t1"));
+    let found = |shape: &str| Outcome::Confirmed(id("t1"), Some(Token { shape: Some(shape.into()), ..listed(1) }));
+    case.view.absorb(&step, found(&wanted().shape_hash()), case.now);
+    assert_eq!(case.answer().split(',').next(), Some("rest Settled"), "as it should be");
+    case.view.absorb(&step, found("narrower"), case.now);
+    let update = "update t1 label=\"pull\"+marker resources=1 description=\"pulls\"";
+    assert_eq!(case.answer(), update);
+    let Decision::Step(Step::Update(id, change)) = decide(&case.view, case.now) else { panic!() };
+    case.view.absorb(&Step::Update(id.clone(), change.clone()), Outcome::Updated(id, change), case.now);
+    assert_eq!(case.answer().split(',').next(), Some("rest Settled"));
+    // Docker Hub says the same as before: it has its own words for what we gave it.
+    case.view.absorb(&step, found("narrower"), case.now);
+    assert_eq!(case.answer().split(',').next(), Some("rest Settled"), "no correction without end");
+    case.view.absorb(&step, found("wider"), case.now);
+    assert_eq!(case.answer(), update, "another difference is");
+}
