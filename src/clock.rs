@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 /// Where the time comes from.
@@ -17,6 +17,7 @@ pub struct Clock(Source);
 enum Source {
     System { origin: tokio::time::Instant },
     Manual(Arc<Manual>),
+    Following(Arc<Following>),
 }
 
 /// The state of a clock that only moves when told to.
@@ -24,6 +25,23 @@ enum Source {
 struct Manual {
     start: Timestamp,
     now: watch::Sender<Timestamp>,
+}
+
+/// The state of a clock that runs as fast as tokio's, from a start of its own.
+#[derive(Debug)]
+struct Following {
+    start: Timestamp,
+    origin: tokio::time::Instant,
+    /// By how much it was set, against the start.
+    set_by: watch::Sender<SignedDuration>,
+}
+
+impl Following {
+    fn now(&self) -> Timestamp {
+        let ran = SignedDuration::try_from(self.origin.elapsed()).unwrap_or(SignedDuration::MAX);
+        let now = self.start.saturating_add(ran).unwrap_or(Timestamp::MAX);
+        now.saturating_add(*self.set_by.borrow()).unwrap_or(now)
+    }
 }
 
 impl Clock {
@@ -39,12 +57,20 @@ impl Clock {
         Self(Source::Manual(Arc::new(manual)))
     }
 
+    /// A clock that shows `start` now and then runs as fast as tokio's time, which a simulation may hold and skip.
+    #[allow(clippy::disallowed_methods, reason = "this module is where the time comes from")]
+    pub fn following(start: Timestamp) -> Self {
+        let (origin, set_by) = (tokio::time::Instant::now(), watch::Sender::new(SignedDuration::ZERO));
+        Self(Source::Following(Arc::new(Following { start, origin, set_by })))
+    }
+
     /// The time of day, UTC.
     #[allow(clippy::disallowed_methods, reason = "this module is where the time comes from")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System { .. } => Timestamp::now(),
             Source::Manual(manual) => *manual.now.borrow(),
+            Source::Following(following) => following.now(),
         }
     }
 
@@ -57,6 +83,7 @@ impl Clock {
                 let passed = manual.now.borrow().duration_since(manual.start);
                 Duration::try_from(passed).unwrap_or_default()
             }
+            Source::Following(following) => following.origin.elapsed(),
         }
     }
 
@@ -64,6 +91,14 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(manual) = &self.0 {
             manual.now.send_modify(|now| *now = now.saturating_add(by).unwrap_or(Timestamp::MAX));
+        }
+    }
+
+    /// Sets a following clock forward or back, as people and time servers do; its [`Clock::elapsed`] goes on as it was.
+    /// Others do not take orders: there it does nothing.
+    pub fn set_by(&self, by: SignedDuration) {
+        if let Source::Following(following) = &self.0 {
+            following.set_by.send_modify(|set_by| *set_by = set_by.saturating_add(by));
         }
     }
 
@@ -85,13 +120,27 @@ impl Clock {
                 // The sender lives in `self`, so waiting can't fail.
                 let _ = now.wait_for(|now| *now >= deadline).await;
             }
+            Source::Following(following) => {
+                let mut set = following.set_by.subscribe();
+                loop {
+                    let left = Duration::try_from(deadline.duration_since(following.now())).unwrap_or_default();
+                    if left.is_zero() {
+                        return;
+                    }
+                    // Looking again each minute would make idle time expensive: this one knows when it is set.
+                    tokio::select! {
+                        () = tokio::time::sleep(left) => {}
+                        _ = set.changed() => {}
+                    }
+                }
+            }
         }
     }
 
     /// Returns after `duration`.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
-            Source::System { .. } => tokio::time::sleep(duration).await,
+            Source::System { .. } | Source::Following(_) => tokio::time::sleep(duration).await,
             Source::Manual(manual) => {
                 let deadline = manual.now.borrow().saturating_add(duration).unwrap_or(Timestamp::MAX);
                 self.sleep_until(deadline).await;
@@ -118,5 +167,25 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         sleeper.await.unwrap();
         assert_eq!(clock.elapsed(), Duration::from_secs(90));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_following_clock_runs_with_tokios_and_can_be_set() {
+        let clock = Clock::following(Timestamp::UNIX_EPOCH);
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        clock.sleep_until(at(86_400)).await;
+        assert_eq!((clock.now(), clock.elapsed()), (at(86_400), Duration::from_secs(86_400)));
+        let hour = SignedDuration::from_hours(1);
+        clock.set_by(-hour);
+        assert_eq!((clock.now(), clock.elapsed()), (at(82_800), Duration::from_secs(86_400)));
+        // Who sleeps notices that it is set.
+        let (sleeper, setter) = (clock.clone(), clock.clone());
+        tokio::join!(sleeper.sleep_until(at(90_000)), async move {
+            setter.sleep(Duration::from_secs(60)).await;
+            setter.set_by(hour * 2);
+        });
+        assert_eq!((clock.now(), clock.elapsed()), (at(90_060), Duration::from_secs(86_460)));
+        clock.sleep(Duration::from_secs(1)).await;
+        assert_eq!(clock.now(), at(90_061));
     }
 }

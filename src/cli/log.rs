@@ -44,7 +44,8 @@ pub fn init(format: LogFormat, level: LevelFilter) {
     }
 }
 
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W, color: bool) -> impl Subscriber + Send + Sync
+/// What logs go through: to this writer, at most as this filter says.
+pub fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W, color: bool) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {

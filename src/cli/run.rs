@@ -62,6 +62,9 @@ pub struct Args {
     /// How long a deletion waits for credentials that are gone.
     #[arg(long, env = "OAT_OPERATOR_ABANDON_AFTER", default_value = "10m", value_parser = valid::duration)]
     pub abandon_after: Duration,
+    /// How long a watch is asked for. 0s: as long as the API server likes, and silence is taken for nothing to tell.
+    #[arg(long, env = "OAT_OPERATOR_WATCH_TIMEOUT", default_value = "290s", value_parser = watch_timeout, hide = true)]
+    pub watch_timeout: u32,
     /// A prefix that is allowed in secret.template beyond the default; repeatable.
     #[arg(long = "allow-template-key", env = "OAT_OPERATOR_ALLOW_TEMPLATE_KEY", value_delimiter = ',')]
     pub allowed_template_keys: Vec<String>,
@@ -89,6 +92,12 @@ pub enum LogFormat {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let full = if text.starts_with(':') { format!("[::]{text}") } else { text.into() };
     full.parse().map_err(|_| format!("{text:?} is no address: expected one like :8080 or 127.0.0.1:8080"))
+}
+
+/// In seconds; what kube's client takes.
+fn watch_timeout(text: &str) -> Result<u32, String> {
+    let seconds = valid::duration(text)?.as_secs();
+    u32::try_from(seconds).ok().filter(|seconds| *seconds < 295).ok_or_else(|| "expected less than 295s".into())
 }
 
 /// A third of it is the longest that a write may take.
@@ -182,12 +191,16 @@ impl Args {
 pub async fn run(args: Args, stop: impl Future<Output = ()>) -> Result<(), Error> {
     let mut config = kube::Config::infer().await.map_err(Error::Config)?;
     prepare(&mut config);
-    run_with(args, config, stop).await
+    run_with(args, config, Clock::system(), stop).await
 }
 
 /// Starts everything, runs until `stop`, and releases the leadership.
-pub async fn run_with(args: Args, config: kube::Config, stop: impl Future<Output = ()>) -> Result<(), Error> {
-    let clock = Clock::system();
+pub async fn run_with(
+    args: Args,
+    config: kube::Config,
+    clock: Clock,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let client = Client::try_from(config.clone()).map_err(Error::Client)?;
     // The Lease has a connection of its own: work must not delay a renewal.
     let lease_client = Client::try_from(config.clone()).map_err(Error::Client)?;
@@ -283,6 +296,7 @@ async fn settings(args: &Args, config: &kube::Config, client: &Client) -> Result
         endpoints,
         abandon_after: args.abandon_after,
         allowed_template_keys: args.allowed_template_keys.clone(),
+        watch_timeout: args.watch_timeout,
     })
 }
 

@@ -58,6 +58,8 @@ pub struct Settings {
     pub abandon_after: Duration,
     /// Prefixes of template keys that are permitted beyond the default.
     pub allowed_template_keys: Vec<String>,
+    /// How many seconds a watch is asked for.
+    pub watch_timeout: u32,
 }
 
 /// What all passes share.

@@ -176,15 +176,20 @@ fn with_key<K: kube::ResourceExt>(object: K) -> (Key, K) {
     (key(&object), object)
 }
 
-fn plain<K>(api: Api<K>) -> impl futures::Stream<Item = watcher::Result<Event<K>>>
+/// How watches are asked for.
+fn config(context: &Context) -> watcher::Config {
+    watcher::Config::default().timeout(context.settings.watch_timeout)
+}
+
+fn plain<K>(context: &Context, api: Api<K>) -> impl futures::Stream<Item = watcher::Result<Event<K>>> + use<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watcher(api, watcher::Config::default())
+    watcher(api, config(context))
 }
 
 async fn watch_tokens(context: Arc<Context>, api: Api<OrganizationAccessToken>, scope: usize) {
-    follow(plain(api), |event| {
+    follow(plain(&context, api), |event| {
         let gone = matches!(event, Event::Delete(_) | Event::InitDone);
         for key in context.tokens.take(scope, event, with_key) {
             context.queue.add(Task::Token(key));
@@ -210,7 +215,7 @@ fn forget(context: &Context) {
 }
 
 async fn watch_organizations(context: Arc<Context>, api: Api<Organization>, scope: usize) {
-    follow(plain(api), |event| {
+    follow(plain(&context, api), |event| {
         let changed = context.organizations.namespaced.take(scope, event, with_key);
         organizations_changed(&context, OrganizationKind::Organization, changed);
     })
@@ -218,7 +223,7 @@ async fn watch_organizations(context: Arc<Context>, api: Api<Organization>, scop
 }
 
 async fn watch_cluster_organizations(context: Arc<Context>, api: Api<ClusterOrganization>) {
-    follow(plain(api), |event| {
+    follow(plain(&context, api), |event| {
         let changed = context.organizations.cluster.take(0, event, with_key);
         organizations_changed(&context, OrganizationKind::ClusterOrganization, changed);
     })
@@ -235,7 +240,7 @@ fn organizations_changed(context: &Context, kind: OrganizationKind, changed: Vec
 
 /// Our Secrets, with data: only it tells whether somebody changed the value. The data is dropped at once.
 async fn watch_secrets(context: Arc<Context>, api: Api<Secret>, scope: usize) {
-    let config = watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGER}"));
+    let config = config(&context).labels(&format!("{MANAGED_BY}={MANAGER}"));
     follow(watcher(api, config), |event| {
         let owners = |context: &Context, key: &Key| context.secrets.get(key).map(|entry| entry.owner.clone());
         let before = match &event {
@@ -264,7 +269,7 @@ fn secret_name(object: &OrganizationAccessToken) -> &str {
 
 /// All other Secrets, by name: whether one is in the way, and whether an owner's credentials changed.
 async fn watch_foreign(context: Arc<Context>, api: Api<PartialObjectMeta<Secret>>, scope: usize) {
-    let config = watcher::Config::default().labels(&format!("{MANAGED_BY}!={MANAGER}"));
+    let config = config(&context).labels(&format!("{MANAGED_BY}!={MANAGER}"));
     let stream = watcher(api, config).map(|event| event.map(|event| names(event, |secret| key(&secret))));
     let mut listed = false;
     follow(stream, |event| {

@@ -16,4 +16,5 @@ mod manifests;
 mod model;
 mod outages;
 mod replicas;
+mod sim;
 mod support;

@@ -220,6 +220,8 @@ struct Freeze {
     left: u64,
     accept: Predicate,
     frozen: bool,
+    /// Whether the one that freezes is executed.
+    execute: bool,
     thaw: watch::Sender<()>,
 }
 
@@ -240,8 +242,13 @@ pub(crate) enum Verdict {
     Pass,
     /// This fault.
     Apply(Fault, Hold),
-    /// Execute, then answer nothing until thawed.
-    FreezeNow(Hold),
+    /// Execute or not, then answer nothing until thawed.
+    FreezeNow {
+        /// Resolves when it is over.
+        thaw: Hold,
+        /// Whether to execute.
+        execute: bool,
+    },
     /// Frozen: close without executing.
     Frozen,
 }
@@ -315,11 +322,21 @@ impl Faults {
     /// and not answered, and from then on every accepted request is closed unexecuted until [`Faults::thaw`].
     /// What the system was at that point is what a program that is started anew finds: a crash test's one tool.
     pub fn freeze_at(&self, n: u64, accept: impl Fn(&RequestInfo) -> bool + Send + Sync + 'static) {
+        self.freeze(n, true, accept);
+    }
+
+    /// The same, but the `n`-th request is not executed either: what a program leaves that ends before it could send it.
+    pub fn freeze_before(&self, n: u64, accept: impl Fn(&RequestInfo) -> bool + Send + Sync + 'static) {
+        self.freeze(n, false, accept);
+    }
+
+    fn freeze(&self, n: u64, execute: bool, accept: impl Fn(&RequestInfo) -> bool + Send + Sync + 'static) {
         self.0.frozen.send_replace(false);
         self.lock().freeze = Some(Freeze {
             left: n.saturating_sub(1),
             accept: Arc::new(accept),
             frozen: false,
+            execute,
             thaw: watch::Sender::new(()),
         });
     }
@@ -343,7 +360,7 @@ impl Faults {
         self.0.frozen.send_replace(false);
     }
 
-    /// Says that the request that froze is executed.
+    /// Says that the request that froze is as far as it gets.
     pub(crate) fn freeze_done(&self) {
         if self.lock().freeze.is_some() {
             self.0.frozen.send_replace(true);
@@ -361,7 +378,7 @@ impl Faults {
             }
             if freeze.left == 0 {
                 freeze.frozen = true;
-                return Verdict::FreezeNow(Hold(freeze.thaw.subscribe()));
+                return Verdict::FreezeNow { thaw: Hold(freeze.thaw.subscribe()), execute: freeze.execute };
             }
             freeze.left -= 1;
         }

@@ -97,6 +97,18 @@ impl fmt::Display for Entry {
     }
 }
 
+/// When a witness is told of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It has arrived. Nothing is done yet, and perhaps never will be.
+    Arrived,
+    /// It was executed with this status. The answer has not been sent yet, and perhaps never will be.
+    Executed(u16),
+}
+
+/// Who is told of every request at once, within the server's own task.
+pub type Witness = Arc<dyn Fn(Moment, &Entry) + Send + Sync>;
+
 /// All requests of a sandbox in the order of their arrival. Clones share one journal.
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
@@ -105,6 +117,7 @@ struct Inner {
     entries: Mutex<Vec<Entry>>,
     /// The number of entries; touched as well when an entry gets its status.
     length: watch::Sender<u64>,
+    witness: Mutex<Option<Witness>>,
 }
 
 impl Default for Journal {
@@ -117,7 +130,7 @@ impl Journal {
     /// An empty journal.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Inner { entries: Mutex::default(), length: watch::Sender::new(0) }))
+        Self(Arc::new(Inner { entries: Mutex::default(), length: watch::Sender::new(0), witness: Mutex::default() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -187,6 +200,22 @@ impl Journal {
             if changes.changed().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Calls `witness` from now on when a request arrives and each time that one was executed. No lock of a server is held
+    /// meanwhile, so it may look into all of them.
+    pub fn witness(&self, witness: impl Fn(Moment, &Entry) + Send + Sync + 'static) {
+        *self.0.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(witness));
+    }
+
+    /// Tells the witness, if there is one.
+    pub(crate) fn tell(&self, moment: Moment, index: u64) {
+        let witness = self.0.witness.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(witness) = witness else { return };
+        let entry = self.lock().get(usize::try_from(index).unwrap_or(usize::MAX)).cloned();
+        if let Some(entry) = entry {
+            witness(moment, &entry);
         }
     }
 

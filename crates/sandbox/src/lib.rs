@@ -58,3 +58,4 @@ pub mod serve;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod traffic;

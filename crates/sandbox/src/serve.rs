@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -28,7 +29,8 @@ use tower::ServiceExt;
 use crate::body;
 use crate::clock::Clock;
 use crate::fault::{Canned, Fault, Faults, Hold, Verdict};
-use crate::journal::{Entry, Journal, Server};
+use crate::journal::{Entry, Journal, Moment, Server};
+use crate::traffic::{Counted, Traffic};
 
 /// The largest request body that is read; more is answered with 413.
 pub const REQUEST_LIMIT: usize = 8 * 1024 * 1024;
@@ -81,13 +83,26 @@ pub struct ServeOptions {
     pub journal: Journal,
     /// The fault switches.
     pub faults: Faults,
+    /// Where it is counted that something moves.
+    pub traffic: Traffic,
+    /// How long a request is on its way.
+    pub latency: Duration,
 }
 
 impl ServeOptions {
     /// A listener for one server, without TLS, on any free port.
     #[must_use]
     pub fn new(server: Server, clock: Clock, journal: Journal, faults: Faults) -> Self {
-        Self { port: 0, tls: None, classify: Arc::new(move |_| server), clock, journal, faults }
+        Self {
+            port: 0,
+            tls: None,
+            classify: Arc::new(move |_| server),
+            clock,
+            journal,
+            faults,
+            traffic: Traffic::new(),
+            latency: Duration::ZERO,
+        }
     }
 }
 
@@ -209,6 +224,7 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, _)) => {
+                shared.options.traffic.moved();
                 connections.spawn(connection(stream, acceptor.clone(), shared.clone(), close.subscribe()));
             }
             // Out of descriptors or the like: let others go on, then look again.
@@ -226,6 +242,7 @@ async fn connection(
 ) {
     // Small answers must not wait for each other.
     let _unsupported = stream.set_nodelay(true);
+    let stream = Counted { stream, traffic: shared.options.traffic.clone() };
     let served = async {
         match acceptor {
             Some(acceptor) => {
@@ -258,6 +275,9 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let Ok(collected) = Limited::new(incoming, REQUEST_LIMIT).collect().await else {
         return Ok(status_only(StatusCode::PAYLOAD_TOO_LARGE));
     };
+    if !shared.options.latency.is_zero() {
+        tokio::time::sleep(shared.options.latency).await;
+    }
     let info = describe(&shared.options, &parts, collected.to_bytes());
     let journal = &shared.options.journal;
     let index = journal.add(Entry {
@@ -273,6 +293,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         executed: false,
         request_body: (!info.body.is_empty()).then(|| info.body.to_vec()),
     });
+    journal.tell(Moment::Arrived, index);
     let call = Call { shared: shared.clone(), parts, body: info.body.clone(), index };
     let answered = match shared.options.faults.judge(&info) {
         Verdict::Pass => Ok(call.execute().await),
@@ -280,9 +301,11 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             call.note("Frozen");
             Err(Closed)
         }
-        Verdict::FreezeNow(mut thaw) => {
+        Verdict::FreezeNow { mut thaw, execute } => {
             call.note("Freeze");
-            drop(call.execute().await);
+            if execute {
+                drop(call.execute().await);
+            }
             shared.options.faults.freeze_done();
             thaw.released().await;
             Err(Closed)
@@ -330,10 +353,12 @@ impl Call {
         self.shared.options.journal.update(self.index, |entry| entry.executed = true);
         let request = Request::from_parts(self.parts.clone(), Body::from(self.body.clone()));
         let done: Result<_, Infallible> = self.shared.router.clone().oneshot(request).await;
-        match done {
+        let response = match done {
             Ok(response) => response,
             Err(never) => match never {},
-        }
+        };
+        self.shared.options.journal.tell(Moment::Executed(response.status().as_u16()), self.index);
+        response
     }
 
     async fn suffer(self, fault: Fault, mut hold: Hold) -> Result<Response<Body>, Closed> {

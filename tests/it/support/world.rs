@@ -89,54 +89,27 @@ impl World {
         let client = client(&cluster.kubeconfig()).await;
         std::fs::write(folder.path().join("kubeconfig"), cluster.operator_kubeconfig()).unwrap();
         let (operators, logs) = (Vec::new(), Vec::new());
-        let world = Self { cluster, hub, journal, faults, client, operators, forbids: false, folder, logs };
-        world.install(roles).await;
-        world
-    }
-
-    async fn install(&self, roles: &[&str]) {
-        let crds: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        for crd in oat_operator::api::crds() {
-            crds.create(&PostParams::default(), &crd).await.unwrap();
-        }
-        for crd in oat_operator::api::crds() {
-            await_condition(crds.clone(), &crd.name_any(), conditions::is_crd_established()).await.unwrap();
-        }
-        for namespace in ["oat-operator", NAMESPACE] {
-            self.namespace(namespace).await;
-        }
-        for file in roles {
-            self.permit(file).await;
-        }
-        self.credentials(NAMESPACE, PASSWORD).await;
+        install(&client, roles).await;
+        Self { cluster, hub, journal, faults, client, operators, forbids: false, folder, logs }
     }
 
     /// Binds the roles of a file to the user that the operator is in tests.
     pub async fn permit(&self, file: &str) {
-        self.apply(&as_user(&read(file))).await;
+        permit(&self.client, file).await;
     }
 
     pub async fn namespace(&self, name: &str) {
-        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        namespace(&self.client, name).await;
     }
 
     /// Writes the owner's credentials.
     pub async fn credentials(&self, namespace: &str, password: &str) {
-        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "acme-owner", "namespace": namespace},
-            "stringData": {"username": "acme-owner", "password": password}});
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        api.patch("acme-owner", &PatchParams::apply("test").force(), &Patch::Apply(secret)).await.unwrap();
+        credentials(&self.client, namespace, password).await;
     }
 
     /// Server-side applies every document of a YAML text.
     pub async fn apply(&self, text: &str) {
-        for document in serde_yaml::Deserializer::from_str(text) {
-            let value: Value = serde::Deserialize::deserialize(document).unwrap();
-            if !value.is_null() {
-                super::world::apply_value(&self.client, value).await.unwrap();
-            }
-        }
+        apply(&self.client, text).await;
     }
 
     /// The organization, ready to be used.
@@ -353,6 +326,52 @@ impl World {
     }
 }
 
+/// Our definitions, the operator's roles, a namespace, and the credentials of an owner.
+pub async fn install(client: &Client, roles: &[&str]) {
+    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for crd in oat_operator::api::crds() {
+        crds.create(&PostParams::default(), &crd).await.unwrap();
+    }
+    for crd in oat_operator::api::crds() {
+        await_condition(crds.clone(), &crd.name_any(), conditions::is_crd_established()).await.unwrap();
+    }
+    for name in ["oat-operator", NAMESPACE] {
+        namespace(client, name).await;
+    }
+    for file in roles {
+        permit(client, file).await;
+    }
+    credentials(client, NAMESPACE, PASSWORD).await;
+}
+
+/// Binds the roles of a file to the user that the operator is in tests.
+async fn permit(client: &Client, file: &str) {
+    apply(client, &as_user(&read(file))).await;
+}
+
+pub async fn namespace(client: &Client, name: &str) {
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+}
+
+/// Writes the owner's credentials.
+pub async fn credentials(client: &Client, namespace: &str, password: &str) {
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "acme-owner", "namespace": namespace},
+        "stringData": {"username": "acme-owner", "password": password}});
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    api.patch("acme-owner", &PatchParams::apply("test").force(), &Patch::Apply(secret)).await.unwrap();
+}
+
+/// Server-side applies every document of a YAML text.
+pub async fn apply(client: &Client, text: &str) {
+    for document in serde_yaml::Deserializer::from_str(text) {
+        let value: Value = serde::Deserialize::deserialize(document).unwrap();
+        if !value.is_null() {
+            apply_value(client, value).await.unwrap();
+        }
+    }
+}
+
 pub fn is_ready(object: &OrganizationAccessToken) -> bool {
     condition(object, "Ready").is_some_and(|(status, _)| status == "True") && observed(object)
 }
@@ -413,10 +432,13 @@ fn as_user(text: &str) -> String {
     )
 }
 
-async fn client(kubeconfig: &str) -> Client {
+pub async fn client(kubeconfig: &str) -> Client {
+    Client::try_from(config(kubeconfig).await).unwrap()
+}
+
+pub async fn config(kubeconfig: &str) -> kube::Config {
     let kubeconfig = kube::config::Kubeconfig::from_yaml(kubeconfig).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
-    Client::try_from(config).unwrap()
+    kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap()
 }
 
 /// Server-side applies one object of any kind.

@@ -26,6 +26,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware;
@@ -38,6 +39,7 @@ use crate::fault::Faults;
 use crate::journal::{Journal, Server};
 use crate::serve::{ServeOptions, Serving, serve};
 use crate::tls::{Authority, Certificate};
+use crate::traffic::Traffic;
 
 pub use hands::{NewToken, OrganizationHandle, TokenView};
 pub use keys::Keys;
@@ -67,6 +69,10 @@ pub struct HubOptions {
     pub journal: Journal,
     /// The fault switches.
     pub faults: Faults,
+    /// Where it is counted that something moves.
+    pub traffic: Traffic,
+    /// How long a request is on its way.
+    pub latency: Duration,
     /// The port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
     /// With TLS, who signs the certificate.
@@ -97,6 +103,8 @@ impl HubOptions {
             clock,
             journal: Journal::new(),
             faults: Faults::new(),
+            traffic: Traffic::new(),
+            latency: Duration::ZERO,
             port: 0,
             tls: None,
             organizations: Vec::new(),
@@ -169,6 +177,8 @@ impl Hub {
         }));
         let mut listen = ServeOptions::new(Server::Hub, options.clock, options.journal, options.faults);
         listen.classify = Arc::new(classify);
+        listen.traffic = options.traffic;
+        listen.latency = options.latency;
         listen.port = options.port;
         if let Some(authority) = options.tls {
             listen.tls = Some(authority.server_config(&Certificate::loopback(listen.clock.now()))?);

@@ -243,7 +243,7 @@ fn key(kind: &Kind) -> (String, String, String) {
 }
 
 /// All resources, by group, version and plural.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Kinds {
     all: BTreeMap<(String, String, String), Arc<Kind>>,
 }

@@ -14,6 +14,7 @@ mod delete;
 mod discovery;
 mod failure;
 mod handler;
+mod ids;
 mod kinds;
 mod names;
 mod object;
@@ -33,4 +34,4 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use server::{KubeError, KubeOptions, KubeServer};
+pub use server::{KubeError, KubeOptions, KubeServer, Template};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -10,13 +11,15 @@ use uuid::Uuid;
 
 use super::controllers;
 use super::handler;
+use super::ids::Ids;
 use super::rbac::User;
-use super::world::Api;
+use super::world::{Api, World};
 use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::journal::{Journal, Server};
 use crate::serve::{ServeOptions, Serving, serve};
 use crate::tls::{self, Authority, Certificate};
+use crate::traffic::Traffic;
 
 /// How many changes are remembered if nothing else is said.
 const HISTORY: usize = 20_000;
@@ -47,13 +50,48 @@ pub struct KubeOptions {
     pub history: usize,
     /// Who signs the server's certificate; a new authority if `None`.
     pub authority: Option<Authority>,
+    /// The server's TLS configuration, where many servers are to share one; made from the authority if `None`.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Where it is counted that something moves.
+    pub traffic: Traffic,
+    /// How long a request is on its way.
+    pub latency: Duration,
+    /// What is there at the start; a new cluster if `None`.
+    pub template: Option<Template>,
+    /// Makes uids and generated names repeatable. Without it they are random.
+    pub seed: Option<u64>,
+    /// How long watches last, whatever is asked, and then without bookmarks. For simulations of long quiet times.
+    pub longest_watch: Option<Duration>,
+}
+
+/// All that a server knew at one moment, to start others with. Clones share it.
+#[derive(Clone)]
+pub struct Template(Arc<World>);
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Template")
+    }
 }
 
 impl KubeOptions {
     /// A server on any free port with a long memory.
     #[must_use]
     pub fn new(clock: Clock, journal: Journal, faults: Faults) -> Self {
-        Self { clock, journal, faults, port: 0, history: HISTORY, authority: None }
+        Self {
+            clock,
+            journal,
+            faults,
+            port: 0,
+            history: HISTORY,
+            authority: None,
+            tls: None,
+            traffic: Traffic::new(),
+            latency: Duration::ZERO,
+            template: None,
+            seed: None,
+            longest_watch: None,
+        }
     }
 }
 
@@ -77,17 +115,34 @@ impl KubeServer {
             Some(authority) => authority,
             None => Authority::new()?,
         };
-        let config = authority.server_config(&Certificate::loopback(options.clock.now()))?;
-        let api = Arc::new(Api::new(options.clock.clone(), options.history));
+        let config = match options.tls {
+            Some(config) => config,
+            None => authority.server_config(&Certificate::loopback(options.clock.now()))?,
+        };
+        let ids = Ids::new(options.seed);
+        let mut api = match options.template {
+            Some(template) => Api::from_template(options.clock.clone(), &template.0, ids),
+            None => Api::new(options.clock.clone(), options.history, ids),
+        };
+        api.longest_watch = options.longest_watch;
+        let api = Arc::new(api);
         let admin_token = Uuid::new_v4().simple().to_string();
         let admin = User::new("kubernetes-admin", &["system:masters".to_owned()]);
         api.write(|world| world.users.insert(admin_token.clone(), admin));
         let mut serve_options = ServeOptions::new(Server::Kubernetes, options.clock, options.journal, options.faults);
         serve_options.port = options.port;
+        serve_options.traffic = options.traffic;
+        serve_options.latency = options.latency;
         serve_options.tls = Some(config);
         let serving = serve(serve_options, handler::router(api.clone())).await?;
         let controllers = tokio::spawn(controllers::run(api.clone()));
         Ok(Self { api, authority, serving, controllers, admin_token })
+    }
+
+    /// What the server knows now, to start others with.
+    #[must_use]
+    pub fn template(&self) -> Template {
+        Template(Arc::new(self.api.read(World::clone)))
     }
 
     /// `https://127.0.0.1:port`.

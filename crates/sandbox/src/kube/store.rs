@@ -34,7 +34,7 @@ pub struct Change {
 }
 
 /// All objects.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Store {
     tables: BTreeMap<String, Table>,
     history: VecDeque<Change>,

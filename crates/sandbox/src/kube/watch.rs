@@ -60,7 +60,7 @@ pub fn watch(api: &Arc<Api>, call: &Call, start: Instant) -> Result<Response, Fa
     check_version_match(query, "watch")?;
     let selection = Selection::read(call)?;
     let seconds = query.number("timeoutSeconds")?.unwrap_or(LONGEST);
-    let end = start + Duration::from_secs(seconds);
+    let end = start + api.longest_watch.unwrap_or(Duration::from_secs(seconds));
     let bookmarks = query.flag("allowWatchBookmarks")?;
     let initial = query.flag("sendInitialEvents")?;
     let changed = api.subscribe();
@@ -75,7 +75,7 @@ pub fn watch(api: &Arc<Api>, call: &Call, start: Instant) -> Result<Response, Fa
         pending: VecDeque::new(),
         changed,
         end,
-        next_bookmark: first.min(start + BOOKMARK_EVERY),
+        next_bookmark: if api.longest_watch.is_some() { end } else { first.min(start + BOOKMARK_EVERY) },
         over: false,
         call: call.clone(),
     };

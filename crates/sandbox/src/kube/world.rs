@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use uuid::Uuid;
 
+use super::ids::Ids;
 use super::kinds::Kinds;
 use super::rbac::{self, User};
 use super::store::Store;
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 use crate::machinery::openapi;
 
 /// What is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     /// The objects.
     pub store: Store,
@@ -31,6 +32,8 @@ pub struct World {
     pub served: BTreeMap<String, Arc<Value>>,
     /// Whether the controllers do nothing for now.
     pub paused: bool,
+    /// Where uids come from.
+    pub ids: Ids,
 }
 
 /// The world and the means to change it.
@@ -40,12 +43,14 @@ pub struct Api {
     changed: watch::Sender<u64>,
     /// Where the time comes from.
     pub clock: Clock,
+    /// How long watches last, whatever is asked.
+    pub longest_watch: Option<Duration>,
 }
 
 impl Api {
     /// A cluster as it is when it starts.
     #[must_use]
-    pub fn new(clock: Clock, history: usize) -> Self {
+    pub fn new(clock: Clock, history: usize, ids: Ids) -> Self {
         let mut world = World {
             store: Store::new(history),
             kinds: Kinds::built_in(),
@@ -53,6 +58,7 @@ impl Api {
             documents: None,
             served: BTreeMap::new(),
             paused: false,
+            ids,
         };
         let now = time(clock.now());
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
@@ -66,8 +72,18 @@ impl Api {
         for (plural, object) in rbac::bootstrap() {
             world.insert(&format!("{plural}.rbac.authorization.k8s.io"), "", object, &now);
         }
+        Self::of(clock, world)
+    }
+
+    /// A cluster that begins with what another one knew.
+    #[must_use]
+    pub fn from_template(clock: Clock, template: &World, ids: Ids) -> Self {
+        Self::of(clock, World { ids, ..template.clone() })
+    }
+
+    fn of(clock: Clock, world: World) -> Self {
         let changed = watch::Sender::new(world.store.revision());
-        Self { world: Mutex::new(world), changed, clock }
+        Self { world: Mutex::new(world), changed, clock, longest_watch: None }
     }
 
     /// Reads.
@@ -114,7 +130,7 @@ impl World {
     /// Stores an object that nobody asked for by a request.
     pub fn insert(&mut self, store: &str, namespace: &str, mut object: Value, now: &str) -> Arc<Value> {
         let meta = &mut object["metadata"];
-        meta["uid"] = json!(Uuid::new_v4().to_string());
+        meta["uid"] = json!(self.ids.uid());
         meta["creationTimestamp"] = json!(now);
         if !namespace.is_empty() {
             meta["namespace"] = json!(namespace);

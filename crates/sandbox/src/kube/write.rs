@@ -6,11 +6,11 @@
 //! Invariant: a request that fails has changed nothing.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::call::Call;
 use super::decode::{self, Decoded};
 use super::failure::Failure;
+use super::ids::Ids;
 use super::kinds::Kind;
 use super::object::{drop_field, drop_meta, is_deleting, meta, set_meta};
 use super::options::Options;
@@ -97,7 +97,7 @@ fn insert(
     let kind = &*call.kind;
     let generated = meta(&object, "name").is_empty() && !meta(&object, "generateName").is_empty();
     if generated {
-        let name = generate_name(meta(&object, "generateName"));
+        let name = generate_name(meta(&object, "generateName"), &mut world.ids);
         set_meta(&mut object, "name", name);
         // Some defaults depend on the name.
         decode::default(&mut object, kind);
@@ -105,7 +105,7 @@ fn insert(
     for name in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         drop_meta(&mut object, name);
     }
-    set_meta(&mut object, "uid", Uuid::new_v4().to_string());
+    set_meta(&mut object, "uid", world.ids.uid());
     set_meta(&mut object, "creationTimestamp", now);
     if untracked {
         let version = kind.api_version();
@@ -144,11 +144,10 @@ fn taken(kind: &Kind, name: &str, existing: &Value, generated: bool) -> Failure 
 }
 
 /// A prefix with five characters that make no words.
-fn generate_name(prefix: &str) -> String {
+fn generate_name(prefix: &str, ids: &mut Ids) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     const LONGEST: usize = 58;
-    let random = Uuid::new_v4();
-    let suffix: String = random.as_bytes().iter().take(5).map(|b| pick(ALPHABET, *b)).collect();
+    let suffix: String = ids.random().into_iter().take(5).map(|b| pick(ALPHABET, b)).collect();
     let prefix: String = prefix.chars().take(LONGEST).collect();
     prefix + &suffix
 }

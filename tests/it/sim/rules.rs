@@ -1,0 +1,390 @@
+//! What must never happen, looked for at every request: at its arrival and right after it was carried out.
+//!
+//! The names are those of docs/reliability.md: S1 no Secret holds a value that the operator has ended; S2 a create is sent
+//! once per sequence and term; S3 the status names a token whose value a Secret held; S4 nobody else's token is touched;
+//! S5 live tokens are few; S6 an orphan goes only when the remembered sequence has passed it; S7 sequences never go back;
+//! S9 on deletion Secrets, then tokens, then the finalizer; and every status passes the linter.
+//!
+//! Never: a decision of the operator told again. It looks at what the servers hold.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use oat_operator::api::{
+    FINALIZER, OWNER, Organization, OrganizationAccessToken, REVOKE, SEQUENCE,
+    names::{Identity, Marker},
+};
+use oat_sandbox::journal::{Entry, Journal, Moment, Server};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{Servers, user};
+use crate::support::lint;
+
+/// The rules, and what is remembered for them.
+pub struct Rules {
+    servers: Weak<Servers>,
+    starts: Arc<AtomicU32>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What must not happen and did.
+    broken: Vec<String>,
+    /// Rules that a scenario breaks on purpose.
+    excused: BTreeSet<&'static str>,
+    /// Tokens as they were last seen, by id.
+    known: BTreeMap<String, Known>,
+    /// Values that the operator has deleted or deactivated, by hash: how.
+    ended: BTreeMap<String, String>,
+    /// Values that some Secret has held, by hash.
+    held: BTreeSet<String>,
+    /// Secrets that somebody else wrote last.
+    tampered: BTreeSet<(String, String)>,
+    /// How often a create was sent, by marker and term.
+    creates: BTreeMap<(Marker, String), u32>,
+    /// The highest sequence by what shows it.
+    highest: BTreeMap<String, u64>,
+    /// The uids of token objects with our finalizer, and their markers' identities.
+    finalized: BTreeMap<String, Identity>,
+    /// Whether the token service refused a value of ours since the last create: that token goes at once.
+    refused: bool,
+    /// What went wrong so far that may leave a token behind: crashes, and faults that were done.
+    faults: u32,
+}
+
+struct Known {
+    hash: String,
+    label: String,
+}
+
+/// The hash of a value, as the status has it.
+fn hash(value: &str) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(value.as_bytes()))
+}
+
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// An annotation or a label, whose keys have slashes.
+fn entry<'a>(object: &'a Value, map: &str, key: &str) -> Option<&'a str> {
+    object["metadata"][map][key].as_str()
+}
+
+fn is_ours(entry: &Entry) -> bool {
+    entry.user_agent.starts_with("oat-operator")
+}
+
+/// The organization and the id in a path of Docker Hub's.
+fn token_path(path: &str) -> Option<(&str, Option<&str>)> {
+    let mut parts = path.strip_prefix("/v2/orgs/")?.split('/');
+    let organization = parts.next()?;
+    (parts.next() == Some("access-tokens")).then(|| (organization, parts.next()))
+}
+
+impl Rules {
+    /// Looks at every request from now on.
+    pub fn watch(servers: &Arc<Servers>, journal: &Journal, starts: Arc<AtomicU32>) -> Arc<Self> {
+        let rules = Arc::new(Self { servers: Arc::downgrade(servers), starts, state: Mutex::default() });
+        let watching = rules.clone();
+        journal.witness(move |moment, entry| watching.see(moment, entry));
+        rules
+    }
+
+    /// This rule is broken on purpose from now on.
+    pub fn excuse(&self, rule: &'static str) {
+        self.state.lock().unwrap().excused.insert(rule);
+    }
+
+    /// Something happened that may leave a token behind.
+    pub fn fault(&self) {
+        self.state.lock().unwrap().faults += 1;
+    }
+
+    /// Fails where a rule was broken.
+    #[track_caller]
+    pub fn verdict(&self, story: &str) {
+        let broken = self.take_broken();
+        assert!(broken.is_empty(), "{}\n{story}", broken.join("\n"));
+    }
+
+    /// What must not happen and did; it is forgotten.
+    pub fn take_broken(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().broken)
+    }
+
+    fn see(&self, moment: Moment, entry: &Entry) {
+        let Some(servers) = self.servers.upgrade() else { return };
+        let writes = entry.is_write();
+        let mut state = self.state.lock().unwrap();
+        match (moment, entry.server) {
+            (Moment::Arrived, Server::Hub) if writes && is_ours(entry) => {
+                state.refresh(&servers, entry);
+                let term = self.term(&servers);
+                state.sent(&servers, entry, &term);
+            }
+            (Moment::Executed(status), Server::Hub) if writes && status < 300 => {
+                if is_ours(entry) {
+                    state.changed_hub(&servers, entry);
+                }
+                state.refresh(&servers, entry);
+                state.look_at_secrets(&servers, entry);
+            }
+            (Moment::Executed(status), Server::Registry) if status >= 400 && is_ours(entry) => state.refused = true,
+            (Moment::Executed(status), Server::Kubernetes) if writes && status < 300 => {
+                state.changed_kube(&servers, entry);
+                state.look_at_secrets(&servers, entry);
+            }
+            _ => {}
+        }
+    }
+
+    /// Who leads: the Lease as it was taken, or the operator that was started last.
+    fn term(&self, servers: &Servers) -> String {
+        let lease = servers.kube.object("leases.coordination.k8s.io", "oat-operator", "oat-operator");
+        match lease {
+            Some(lease) => format!("{} {}", text(&lease, "/spec/holderIdentity"), lease["spec"]["leaseTransitions"]),
+            None => self.starts.load(Ordering::SeqCst).to_string(),
+        }
+    }
+}
+
+impl State {
+    fn broke(&mut self, rule: &'static str, entry: &Entry, what: &str) {
+        if !self.excused.contains(rule) && self.broken.len() < 20 {
+            self.broken.push(format!("{rule}: {what}, at {} {entry}", entry.time));
+        }
+    }
+
+    /// Takes note of what tokens there are.
+    fn refresh(&mut self, servers: &Servers, entry: &Entry) {
+        let Some((organization, _)) = token_path(&entry.path) else { return };
+        for token in servers.hub.organization(organization).tokens() {
+            self.known.insert(token.id, Known { hash: token.value_sha256, label: token.label });
+        }
+    }
+
+    /// A request to Docker Hub has arrived.
+    fn sent(&mut self, servers: &Servers, entry: &Entry, term: &str) {
+        let Some((organization, id)) = token_path(&entry.path) else { return };
+        let Some(id) = id else {
+            let body = entry.json().unwrap_or_default();
+            return self.create(servers, entry, organization, text(&body, "/label"), term);
+        };
+        let label = self.known.get(id).map(|known| known.label.clone()).unwrap_or_default();
+        let Some((_, marker)) = Marker::parse(&label) else {
+            let there = self.known.contains_key(id);
+            return if there {
+                self.broke("S4", entry, &format!("a token without our marker, {label:?}"))
+            };
+        };
+        let object = object_of(servers, &marker.identity);
+        let Some(object) = object.filter(|_| entry.method == "DELETE") else { return };
+        let Some(status) = object.status.as_ref().filter(|_| object.metadata.deletion_timestamp.is_none()) else {
+            return;
+        };
+        let remembered = status.token.as_ref().map_or(0, |token| token.sequence);
+        if marker.sequence > remembered && !self.refused {
+            self.broke("S6", entry, &format!("sequence {} goes, {remembered} is remembered", marker.sequence));
+        }
+    }
+
+    fn create(&mut self, servers: &Servers, entry: &Entry, organization: &str, label: &str, term: &str) {
+        let Some((_, marker)) = Marker::parse(label) else {
+            return self.broke("S4", entry, "a token is made without a marker");
+        };
+        let sent = self.creates.entry((marker.clone(), term.to_owned())).or_default();
+        *sent += 1;
+        let again = *sent > 1;
+        self.refused = false;
+        if again {
+            self.broke("S2", entry, &format!("sequence {} is sent twice in a term", marker.sequence));
+        }
+        self.rises(entry, format!("labels of {:?}", marker.identity), marker.sequence);
+        let same = |label: &str| Marker::parse(label).is_some_and(|(_, other)| other.identity == marker.identity);
+        let tokens = servers.hub.organization(organization).tokens();
+        let live = tokens.iter().filter(|token| token.live() && same(&token.label)).count();
+        let allowed = 1 + usize::try_from(self.faults).unwrap();
+        if live > allowed {
+            self.broke("S5", entry, &format!("{live} live tokens and another, after {} faults", self.faults));
+        }
+    }
+
+    fn rises(&mut self, entry: &Entry, what: String, sequence: u64) {
+        let highest = self.highest.entry(what.clone()).or_default();
+        let before = std::mem::replace(highest, sequence.max(*highest));
+        if sequence < before {
+            self.broke("S7", entry, &format!("{what}: {sequence} after {before}"));
+        }
+    }
+
+    /// A change of ours at Docker Hub was carried out.
+    fn changed_hub(&mut self, servers: &Servers, entry: &Entry) {
+        let Some((_, Some(id))) = token_path(&entry.path) else { return };
+        let Some(known) = self.known.get(id) else { return };
+        let (hash, label) = (known.hash.clone(), known.label.clone());
+        let active = entry.json().and_then(|body| body["is_active"].as_bool());
+        let how = match (entry.method.as_str(), active) {
+            ("DELETE", _) => "deleted",
+            ("PATCH", Some(false)) => "deactivated",
+            ("PATCH", Some(true)) => {
+                self.ended.remove(&hash);
+                return;
+            }
+            _ => return,
+        };
+        let object = Marker::parse(&label).and_then(|(_, marker)| object_of(servers, &marker.identity));
+        let on_purpose = object.is_some_and(|object| {
+            let asked = object.metadata.annotations.as_ref().and_then(|all| all.get(REVOKE));
+            let handled = object.status.as_ref().and_then(|status| status.last_handled.revoke.as_ref());
+            let off = !object.spec.token.active && object.metadata.deletion_timestamp.is_none();
+            off || (asked.is_some() && asked != handled)
+        });
+        if !on_purpose {
+            self.ended.insert(hash, format!("{how} as {label:?}"));
+        }
+    }
+
+    /// S1: no Secret holds a value that the operator has ended.
+    fn look_at_secrets(&mut self, servers: &Servers, entry: &Entry) {
+        for secret in servers.kube.objects("secrets") {
+            let Some(value) = user::value(&secret).filter(|_| entry_of(&secret).is_some()) else { continue };
+            let hash = hash(&value);
+            self.held.insert(hash.clone());
+            let key = (text(&secret, "/metadata/namespace").to_owned(), text(&secret, "/metadata/name").to_owned());
+            if let Some(how) = self.ended.get(&hash).filter(|_| !self.tampered.contains(&key)) {
+                let what = format!("Secret {}/{} holds what was {how}", key.0, key.1);
+                self.broke("S1", entry, &what);
+            }
+        }
+    }
+
+    /// Kubernetes was changed by anybody.
+    fn changed_kube(&mut self, servers: &Servers, entry: &Entry) {
+        let ours = is_ours(entry);
+        let parts: Vec<&str> = entry.path.trim_matches('/').split('/').collect();
+        match *parts.as_slice() {
+            ["api", "v1", "namespaces", namespace, "secrets", ref rest @ ..] => {
+                let body = entry.json().unwrap_or_default();
+                let name = rest.first().copied().unwrap_or_else(|| text(&body, "/metadata/name"));
+                self.changed_secret(servers, entry, namespace, name, ours);
+            }
+            [
+                "apis",
+                "oat-operator.dev",
+                _,
+                "namespaces",
+                namespace,
+                "organizationaccesstokens",
+                name,
+                ref rest @ ..,
+            ] if ours => match servers.kube.object(user::TOKENS, namespace, name) {
+                Some(object) => self.changed_token(entry, object, rest == ["status"]),
+                None => self.released(servers, entry, namespace, name),
+            },
+            ["apis", "oat-operator.dev", _, "namespaces", namespace, "organizations", name, "status"] if ours => {
+                let Some(object) = servers.kube.object(user::ORGANIZATIONS, namespace, name) else { return };
+                self.lint::<Organization>(entry, object, lint::organization);
+            }
+            _ => {}
+        }
+    }
+
+    fn changed_secret(&mut self, servers: &Servers, entry: &Entry, namespace: &str, name: &str, ours: bool) {
+        let key = (namespace.to_owned(), name.to_owned());
+        if !ours {
+            self.tampered.insert(key);
+            return;
+        }
+        self.tampered.remove(&key);
+        let Some(secret) = servers.kube.object("secrets", namespace, name) else { return };
+        if let (Some(owner), Some(sequence)) = (entry_of(&secret), self::entry(&secret, "annotations", SEQUENCE)) {
+            self.rises(entry, format!("Secrets of {owner}"), sequence.parse().unwrap_or_default());
+        }
+    }
+
+    fn changed_token(&mut self, entry: &Entry, object: Value, status: bool) {
+        let object: OrganizationAccessToken = match serde_json::from_value(object) {
+            Ok(object) => object,
+            Err(error) => return self.broke("lint", entry, &error.to_string()),
+        };
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        if object.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER) {
+            self.finalized.insert(uid.clone(), identity(&object));
+        }
+        if !status {
+            return;
+        }
+        if let Some(token) = object.status.as_ref().and_then(|status| status.token.as_ref()) {
+            self.rises(entry, format!("status of {uid}"), token.sequence);
+            let hash = token.value_hash.trim_start_matches("sha256:");
+            if !self.held.contains(hash) {
+                self.broke("S3", entry, &format!("no Secret ever held the value of sequence {}", token.sequence));
+            }
+        }
+        let object = serde_json::to_value(&object).unwrap();
+        self.lint::<OrganizationAccessToken>(entry, object, lint::token);
+    }
+
+    fn lint<K: serde::de::DeserializeOwned>(&mut self, entry: &Entry, object: Value, lint: fn(&K)) {
+        let linted = serde_json::from_value(object).map_err(|error| error.to_string()).and_then(|object: K| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lint(&object))).map_err(|panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+            })
+        });
+        if let Err(complaint) = linted {
+            self.broke("lint", entry, &complaint);
+        }
+    }
+
+    /// S9: the object is gone by our write, so its Secrets and tokens must be.
+    fn released(&mut self, servers: &Servers, entry: &Entry, namespace: &str, name: &str) {
+        let identity = Identity::of("OrganizationAccessToken", namespace, name);
+        let marked = |label: &str| Marker::parse(label).is_some_and(|(_, marker)| marker.identity == identity);
+        let secrets = servers.kube.objects("secrets");
+        let owned = |secret: &&Value| {
+            let owner = entry_of(secret).unwrap_or_default();
+            self.finalized.get(owner) == Some(&identity)
+        };
+        let left = secrets.iter().filter(owned).filter(|secret| user::value(secret).is_some()).count();
+        let labels: Vec<String> = servers
+            .hub
+            .organization("acme")
+            .tokens()
+            .into_iter()
+            .map(|token| token.label)
+            .filter(|l| marked(l))
+            .collect();
+        if left > 0 {
+            self.broke("S9", entry, "the finalizer goes before the Secret");
+        }
+        if !labels.is_empty() {
+            self.broke("S9", entry, &format!("the finalizer goes before {labels:?}"));
+        }
+    }
+}
+
+/// The owner that a Secret of ours names.
+fn entry_of(secret: &Value) -> Option<&str> {
+    entry(secret, "labels", OWNER)
+}
+
+fn identity(object: &OrganizationAccessToken) -> Identity {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    Identity::of("OrganizationAccessToken", namespace, object.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// The object whose tokens carry this identity.
+fn object_of(servers: &Servers, wanted: &Identity) -> Option<OrganizationAccessToken> {
+    let objects = servers.kube.objects(user::TOKENS);
+    let mut objects = objects.into_iter().filter_map(|object| serde_json::from_value(object).ok());
+    objects.find(|object| identity(object) == *wanted)
+}
