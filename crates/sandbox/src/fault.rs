@@ -3,15 +3,25 @@
 //! A [`Rule`] says which requests a [`Fault`] is done to. The first installed rule that matches and is not used up wins.
 //! Requests that are held (delayed, hanging, parked) wait for [`Faults::release`]; removing a rule releases them too, so
 //! that nothing hangs for ever. Nothing here looks at what the servers store, and nothing here logs.
+//!
+//! In reading order: [`Fault`] (what can be done), [`hub`] and [`kubernetes`] (what such servers do in the field, by name),
+//! then the rules below.
+
+pub mod hub;
+mod kind;
+pub mod kubernetes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::journal::Server;
 use crate::serve::RequestInfo;
+
+pub use kind::{Canned, Deed, Fault, Sent};
 
 /// Accepts or refuses a request.
 pub type Predicate = Arc<dyn Fn(&RequestInfo) -> bool + Send + Sync>;
@@ -19,101 +29,6 @@ pub type Predicate = Arc<dyn Fn(&RequestInfo) -> bool + Send + Sync>;
 /// Names an installed rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(u64);
-
-/// What is done to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The connection is closed; the request is not executed.
-    Refuse,
-    /// The request is executed, then the connection is closed without an answer.
-    LoseAnswer,
-    /// The request is not executed; this is the answer.
-    Answer(Canned),
-    /// The request is executed, then this is the answer.
-    AnswerAfter(Canned),
-    /// The request is executed after this time (or when released), then answered.
-    Delay(Duration),
-    /// Held until released, then executed and answered. Not executed if the client goes before that.
-    HangBefore,
-    /// Executed; the answer comes only when released.
-    HangAfter,
-    /// Executed; half of the body is sent under the full `content-length`, then the connection is closed.
-    Truncate,
-    /// Executed; the body is sent at one byte a second until released, then the rest at once.
-    Drip,
-    /// Parked: executed only when released, then answered, and executed even though the client has gone.
-    CommitLater,
-    /// Executed twice; the second answer is sent.
-    Twice,
-    /// Not executed; the answer is a redirect.
-    Redirect {
-        /// 301, 302, 303, 307 or 308.
-        status: u16,
-        /// The `Location` header.
-        location: String,
-    },
-}
-
-/// A ready-made answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Canned {
-    /// The status code.
-    pub status: u16,
-    /// Header names and values.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-impl Canned {
-    /// An answer with a JSON body.
-    #[must_use]
-    pub fn json(status: u16, body: &serde_json::Value) -> Self {
-        Self {
-            status,
-            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-            body: body.to_string().into_bytes(),
-        }
-    }
-
-    /// An answer with an HTML page, as a proxy's challenge.
-    #[must_use]
-    pub fn html(status: u16, page: &str) -> Self {
-        Self {
-            status,
-            headers: vec![("content-type".to_owned(), "text/html; charset=UTF-8".to_owned())],
-            body: page.as_bytes().to_vec(),
-        }
-    }
-
-    /// The same answer with one more header.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.push((name.to_owned(), value.into()));
-        self
-    }
-}
-
-impl Fault {
-    /// Its name, as the journal shows it.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Refuse => "Refuse",
-            Self::LoseAnswer => "LoseAnswer",
-            Self::Answer(_) => "Answer",
-            Self::AnswerAfter(_) => "AnswerAfter",
-            Self::Delay(_) => "Delay",
-            Self::HangBefore => "HangBefore",
-            Self::HangAfter => "HangAfter",
-            Self::Truncate => "Truncate",
-            Self::Drip => "Drip",
-            Self::CommitLater => "CommitLater",
-            Self::Twice => "Twice",
-            Self::Redirect { .. } => "Redirect",
-        }
-    }
-}
 
 /// Which requests a fault is done to.
 #[derive(Clone)]

@@ -2,7 +2,11 @@
 //!
 //! Each request is read whole (at most [`REQUEST_LIMIT`] bytes), written to the journal, put before the faults, and handed to
 //! an [`axum::Router`]. Answers are streamed, so a watch works. Every task is owned by [`Serving`] and ends with it.
-//! This module knows nothing of Kubernetes or Docker Hub.
+//! This module knows nothing of Kubernetes or Docker Hub. In reading order: here what a request goes through, then `listen`
+//! (connections) and `suffer` (faults carried out).
+
+mod listen;
+mod suffer;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,20 +21,17 @@ use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use crate::body;
 use crate::clock::Clock;
-use crate::fault::{Canned, Fault, Faults, Hold, Verdict};
+use crate::fault::{Faults, Verdict};
 use crate::journal::{Entry, Journal, Moment, Server};
-use crate::traffic::{Counted, Traffic};
+use crate::traffic::Traffic;
+
+pub use listen::Listener;
 
 /// The largest request body that is read; more is answered with 413.
 pub const REQUEST_LIMIT: usize = 8 * 1024 * 1024;
@@ -112,7 +113,7 @@ pub struct Serving {
     /// Where it listens.
     pub addr: SocketAddr,
     tls: bool,
-    close: watch::Sender<u64>,
+    listener: Listener,
     stop: watch::Sender<bool>,
     accepting: Mutex<Option<JoinHandle<()>>>,
     shared: Arc<Shared>,
@@ -121,7 +122,7 @@ pub struct Serving {
 struct Shared {
     options: ServeOptions,
     router: Router,
-    /// Work that goes on after its client has gone (see [`Fault::CommitLater`]).
+    /// Work that goes on after its client has gone (see [`crate::fault::Fault::CommitLater`]).
     parked: Tasks,
 }
 
@@ -160,12 +161,12 @@ struct Closed;
 pub async fn serve(options: ServeOptions, router: Router) -> io::Result<Serving> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port))).await?;
     let addr = listener.local_addr()?;
-    let acceptor = options.tls.clone().map(TlsAcceptor::from);
-    let tls = acceptor.is_some();
-    let (close, stop) = (watch::Sender::new(0), watch::Sender::new(false));
+    let tls = options.tls.is_some();
+    let stop = watch::Sender::new(false);
+    let doors = Listener::new(options.tls.clone());
     let shared = Arc::new(Shared { options, router, parked: Tasks::default() });
-    let accepting = tokio::spawn(accept(listener, acceptor, shared.clone(), close.clone(), stop.subscribe()));
-    Ok(Serving { addr, tls, close, stop, accepting: Mutex::new(Some(accepting)), shared })
+    let accepting = tokio::spawn(listen::accept(listener, doors.clone(), shared.clone(), stop.subscribe()));
+    Ok(Serving { addr, tls, listener: doors, stop, accepting: Mutex::new(Some(accepting)), shared })
 }
 
 impl Serving {
@@ -175,9 +176,10 @@ impl Serving {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.addr)
     }
 
-    /// Closes every open connection and goes on listening.
-    pub fn close_connections(&self) {
-        self.close.send_modify(|count| *count += 1);
+    /// What can be done to the listener while it runs.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        self.listener.clone()
     }
 
     /// Stops listening, closes every connection, ends parked requests unexecuted, and returns when that is done.
@@ -206,67 +208,6 @@ impl fmt::Debug for Serving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serving").field("url", &self.url()).finish()
     }
-}
-
-async fn accept(
-    listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
-    shared: Arc<Shared>,
-    close: watch::Sender<u64>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
-            accepted = listener.accept() => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, _)) => {
-                shared.options.traffic.moved();
-                connections.spawn(connection(stream, acceptor.clone(), shared.clone(), close.subscribe()));
-            }
-            // Out of descriptors or the like: let others go on, then look again.
-            Err(_) => tokio::task::yield_now().await,
-        }
-    }
-    connections.shutdown().await;
-}
-
-async fn connection(
-    stream: TcpStream,
-    acceptor: Option<TlsAcceptor>,
-    shared: Arc<Shared>,
-    mut close: watch::Receiver<u64>,
-) {
-    // Small answers must not wait for each other.
-    let _unsupported = stream.set_nodelay(true);
-    let stream = Counted { stream, traffic: shared.options.traffic.clone() };
-    let served = async {
-        match acceptor {
-            Some(acceptor) => {
-                // A client that doesn't trust us goes away here; what it sees is its own error.
-                if let Ok(stream) = acceptor.accept(stream).await {
-                    converse(TokioIo::new(stream), shared).await;
-                }
-            }
-            None => converse(TokioIo::new(stream), shared).await,
-        }
-    };
-    tokio::select! {
-        () = served => {}
-        _ = close.changed() => {}
-    }
-}
-
-async fn converse(io: impl hyper::rt::Read + hyper::rt::Write + Unpin + 'static, shared: Arc<Shared>) {
-    let mut builder = auto::Builder::new(Tasks::default());
-    builder.http1().timer(TokioTimer::new());
-    builder.http2().timer(TokioTimer::new());
-    let service = service_fn(move |request| answer(request, shared.clone()));
-    // An error here is the client's going away, or a connection that a fault closed.
-    let _ended = builder.serve_connection(io, service).await;
 }
 
 /// One request from its arrival to the head of its answer.
@@ -360,69 +301,6 @@ impl Call {
         self.shared.options.journal.tell(Moment::Executed(response.status().as_u16()), self.index);
         response
     }
-
-    async fn suffer(self, fault: Fault, mut hold: Hold) -> Result<Response<Body>, Closed> {
-        match fault {
-            Fault::Refuse => Err(Closed),
-            Fault::LoseAnswer => {
-                drop(self.execute().await);
-                Err(Closed)
-            }
-            Fault::Answer(canned) => Ok(response(canned)),
-            Fault::AnswerAfter(canned) => {
-                drop(self.execute().await);
-                Ok(response(canned))
-            }
-            Fault::Delay(time) => {
-                tokio::select! {
-                    () = tokio::time::sleep(time) => {}
-                    () = hold.released() => {}
-                }
-                Ok(self.execute().await)
-            }
-            Fault::HangBefore => {
-                hold.released().await;
-                Ok(self.execute().await)
-            }
-            Fault::HangAfter => {
-                let response = self.execute().await;
-                hold.released().await;
-                Ok(response)
-            }
-            Fault::Truncate => Ok(body::truncated(self.execute().await).await),
-            Fault::Drip => Ok(body::dripped(self.execute().await, hold)),
-            Fault::CommitLater => self.commit_later(hold).await,
-            Fault::Twice => {
-                drop(self.execute().await);
-                Ok(self.execute().await)
-            }
-            Fault::Redirect { status, location } => {
-                Ok(response(Canned { status, headers: vec![("location".to_owned(), location)], body: Vec::new() }))
-            }
-        }
-    }
-
-    /// Executes in a task of the server's own, since the client may leave meanwhile and take its request's future with it.
-    async fn commit_later(self, mut hold: Hold) -> Result<Response<Body>, Closed> {
-        let (done, answered) = oneshot::channel();
-        let parked = self.shared.parked.clone();
-        parked.spawn(async move {
-            hold.released().await;
-            let response = self.execute().await;
-            // No one listens if the client has gone.
-            let _gone = done.send(response);
-        });
-        answered.await.map_err(|_| Closed)
-    }
-}
-
-fn response(canned: Canned) -> Response<Body> {
-    let mut response = Response::builder().status(canned.status);
-    for (name, value) in &canned.headers {
-        response = response.header(name, value);
-    }
-    // A test's own mistake (a header with a line break, a status of 1000) shows as a 500 that no server here sends.
-    response.body(Body::from(canned.body)).unwrap_or_else(|_| status_only(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 fn status_only(status: StatusCode) -> Response<Body> {

@@ -37,7 +37,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::journal::{Journal, Server};
-use crate::serve::{ServeOptions, Serving, serve};
+use crate::serve::{Listener, ServeOptions, Serving, serve};
 use crate::tls::{Authority, Certificate};
 use crate::traffic::Traffic;
 
@@ -286,10 +286,16 @@ impl Hub {
         self.core.lock().beliefs.keys().cloned().collect()
     }
 
+    /// The listener, to refuse connections or to show another certificate; none while it is down.
+    #[must_use]
+    pub fn listener(&self) -> Option<Listener> {
+        self.serving().as_ref().map(Serving::listener)
+    }
+
     /// Closes every open connection and goes on listening.
     pub fn close_connections(&self) {
-        if let Some(serving) = &*self.serving() {
-            serving.close_connections();
+        if let Some(listener) = self.listener() {
+            listener.close_connections();
         }
     }
 

@@ -14,6 +14,7 @@ mod delete;
 mod discovery;
 mod failure;
 mod handler;
+mod hands;
 mod ids;
 mod kinds;
 mod names;
@@ -34,4 +35,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use failure::Failure;
+pub use hands::Hands;
 pub use server::{KubeError, KubeOptions, KubeServer, Template};

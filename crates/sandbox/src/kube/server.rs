@@ -11,13 +11,14 @@ use uuid::Uuid;
 
 use super::controllers;
 use super::handler;
+use super::hands::Hands;
 use super::ids::Ids;
 use super::rbac::User;
 use super::world::{Api, World};
 use crate::clock::Clock;
 use crate::fault::Faults;
 use crate::journal::{Journal, Server};
-use crate::serve::{ServeOptions, Serving, serve};
+use crate::serve::{Listener, ServeOptions, Serving, serve};
 use crate::tls::{self, Authority, Certificate};
 use crate::traffic::Traffic;
 
@@ -244,9 +245,21 @@ impl KubeServer {
         self.api.wake();
     }
 
+    /// What others do to the cluster besides requests.
+    #[must_use]
+    pub fn hands(&self) -> Hands {
+        Hands { api: self.api.clone() }
+    }
+
+    /// The listener: to refuse connections, or to show another certificate.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
+        self.serving.listener()
+    }
+
     /// Closes every open connection and goes on listening.
     pub fn close_connections(&self) {
-        self.serving.close_connections();
+        self.serving.listener().close_connections();
     }
 
     /// Ends the server and returns when it has ended.

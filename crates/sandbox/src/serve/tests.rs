@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::routing::get;
+use axum::extract::{RawQuery, State};
+use axum::routing::{get, post};
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
-use crate::fault::{Rule, RuleId};
+use crate::fault::{Canned, Fault, Rule, RuleId};
 use crate::testing::{HeldClock, client, crypto};
 use crate::tls::{Authority, Certificate};
 
@@ -35,6 +36,10 @@ async fn counting_with(tls: Option<Arc<rustls::ServerConfig>>) -> Counting {
     let router = Router::new()
         .route("/count", get(count).post(count))
         .route("/stream", get(stream))
+        .route(
+            "/echo",
+            post(async |RawQuery(query): RawQuery, body: String| format!("{} {body}", query.unwrap_or_default())),
+        )
         .with_state(executed.clone());
     let (journal, faults) = (Journal::new(), Faults::new());
     let clock = HeldClock::at("2026-11-25T00:00:00Z").clock();
@@ -277,7 +282,7 @@ async fn commit_later_executes_after_the_client_has_gone() {
     let stream = server.raw().await;
     server.faults.hit(rule, 1).await;
     drop(stream);
-    server.serving.close_connections();
+    server.serving.listener().close_connections();
     // Other requests go on meanwhile.
     assert_eq!(server.get().await.unwrap(), whole(1));
     server.faults.release(rule);
@@ -296,6 +301,113 @@ async fn commit_later_answers_a_client_that_waited() {
     assert_eq!(server.executed(), 0);
     server.faults.release(rule);
     assert_eq!(asking.await.unwrap().unwrap(), whole(1));
+}
+
+#[tokio::test]
+async fn commit_after_executes_by_itself() {
+    let server = counting().await;
+    let rule = server.install(Fault::CommitAfter(Duration::ZERO));
+    let stream = server.raw().await;
+    server.faults.hit(rule, 1).await;
+    drop(stream);
+    server.serving.listener().close_connections();
+    server.journal.wait_for(|_| server.executed() == 1).await;
+    let rule = server.install(Fault::CommitAfter(Duration::from_secs(3600)));
+    let asking = server.begin();
+    server.faults.hit(rule, 1).await;
+    assert_eq!((server.executed(), asking.is_finished()), (1, false));
+    server.faults.release(rule);
+    assert_eq!(asking.await.unwrap().unwrap(), whole(2));
+}
+
+#[tokio::test]
+async fn mute_sends_the_head_and_the_body_when_released() {
+    let server = counting().await;
+    let rule = server.install(Fault::Mute);
+    let mut answer = client().get(format!("{}/stream", server.serving.url())).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    {
+        let mut silence = std::pin::pin!(answer.chunk());
+        assert!(futures::poll!(&mut silence).is_pending());
+    }
+    server.faults.release(rule);
+    assert_eq!(answer.chunk().await.unwrap().unwrap().as_ref(), b"first");
+}
+
+#[tokio::test]
+async fn cut_after_ends_the_body_in_good_order() {
+    let server = counting().await;
+    let rule = server.install(Fault::CutAfter(Duration::from_secs(3600)));
+    let mut answer = client().get(format!("{}/stream", server.serving.url())).send().await.unwrap();
+    assert_eq!(answer.chunk().await.unwrap().unwrap().as_ref(), b"first");
+    server.faults.release(rule);
+    assert_eq!(answer.chunk().await.unwrap(), None);
+    server.install(Fault::CutAfter(Duration::from_millis(1)));
+    let answer = client().get(format!("{}/stream", server.serving.url())).send().await.unwrap();
+    assert!(answer.bytes().await.is_ok());
+}
+
+#[tokio::test]
+async fn flood_sends_spaces_behind_the_body() {
+    let server = counting().await;
+    server.install(Fault::Flood(200_000));
+    let text = server.get().await.unwrap();
+    assert_eq!((text.len(), text.trim_end().to_owned()), (601 + 200_000, whole(1)));
+}
+
+#[tokio::test]
+async fn first_is_done_before_the_request_and_may_change_it() {
+    let server = counting().await;
+    let executed = server.executed.clone();
+    server.install(Fault::first(move |sent| {
+        assert_eq!((sent.path.as_str(), sent.query.as_str()), ("/count", ""));
+        executed.store(41, Ordering::SeqCst);
+    }));
+    assert_eq!(server.get().await.unwrap(), whole(42));
+    let url = format!("{}/echo?a=1", server.serving.url());
+    server.install(Fault::first(|sent| {
+        sent.query.push_str("&b=2");
+        sent.body.extend_from_slice(b" and more");
+    }));
+    assert_eq!(client().post(&url).body("this").send().await.unwrap().text().await.unwrap(), "a=1&b=2 this and more");
+    assert_eq!(client().post(&url).body("this").send().await.unwrap().text().await.unwrap(), "a=1 this");
+}
+
+#[tokio::test]
+async fn then_changes_the_answer_and_its_length() {
+    let server = counting().await;
+    server.install(Fault::then(|answer| {
+        assert_eq!(answer.status, 200);
+        answer.status = 203;
+        answer.body.truncate(1);
+    }));
+    let answer = client().get(format!("{}/count", server.serving.url())).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.content_length()), (203, Some(1)));
+    assert_eq!(answer.text().await.unwrap(), "1");
+    assert_eq!(server.executed(), 1);
+}
+
+#[tokio::test]
+async fn a_listener_refuses_until_it_is_told_to_take_connections_again() {
+    let server = counting().await;
+    let mut answer = client().get(format!("{}/stream", server.serving.url())).send().await.unwrap();
+    answer.chunk().await.unwrap();
+    let listener = server.serving.listener();
+    let down = listener.clone();
+    server.install(Fault::instead(move |_| down.refuse(true)));
+    assert!(server.get().await.is_err());
+    assert!(answer.chunk().await.is_err());
+    assert_eq!(server.executed(), 0);
+    // The listener is closed as soon as its task runs.
+    while TcpStream::connect(server.serving.addr).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(server.get().await.unwrap_err().is_connect());
+    listener.refuse(false);
+    while TcpStream::connect(server.serving.addr).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.get().await.unwrap(), whole(1));
 }
 
 #[tokio::test]
@@ -348,7 +460,7 @@ async fn answers_are_streamed() {
     let server = counting().await;
     let mut answer = client().get(format!("{}/stream", server.serving.url())).send().await.unwrap();
     assert_eq!(answer.chunk().await.unwrap().unwrap().as_ref(), b"first");
-    server.serving.close_connections();
+    server.serving.listener().close_connections();
     assert!(answer.chunk().await.is_err());
     assert_eq!(server.get().await.unwrap(), whole(1));
 }
@@ -398,9 +510,19 @@ async fn tls_can_be_wrong_on_purpose() {
         not_after: "2002-01-01T00:00:00Z".parse().unwrap(),
         ..good.clone()
     };
-    for (certificate, accepted) in [(&good, true), (&other_name, false), (&expired, false)] {
-        let server = counting_with(Some(authority.server_config(certificate).unwrap())).await;
+    let stranger = Authority::new().unwrap();
+    let server = counting_with(Some(authority.server_config(&good).unwrap())).await;
+    let listener = server.serving.listener();
+    // One client: that it trusted the last certificate helps the next one nothing.
+    let trusting = trusting(&authority);
+    let wrong = [(&authority, &other_name), (&authority, &expired), (&stranger, &good)];
+    for (signer, certificate, accepted) in
+        wrong.into_iter().flat_map(|(signer, certificate)| [(&authority, &good, true), (signer, certificate, false)])
+    {
+        listener.show(signer.server_config(certificate).unwrap());
         let url = format!("{}/count", server.serving.url());
-        assert_eq!(trusting(&authority).get(url).send().await.is_ok(), accepted, "{certificate:?}");
+        let before = server.executed();
+        assert_eq!(trusting.get(url).send().await.is_ok(), accepted, "{certificate:?}");
+        assert_eq!(server.executed(), before + u64::from(accepted));
     }
 }
