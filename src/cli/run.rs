@@ -208,10 +208,11 @@ pub async fn run_with(
     let instance = instance();
     let metrics = Metrics::new();
     let (leader, election) = elect(&args, &settings, lease_client, &clock, &instance);
+    let limit = args.lease_duration / 3;
     let controller = Controller::new(Parts {
         clock,
         settings,
-        writer: Writer { client, limit: args.lease_duration / 3 },
+        writer: Writer { client, limit, permit: leader.permit(limit) },
         leader,
         metrics: metrics.clone(),
         namespaces: args.namespaces.clone(),
@@ -224,21 +225,19 @@ pub async fn run_with(
     let health = serve::Server::bind(args.health_addr, "--health-addr", probes.router()).await?;
     let scrape = serve::Server::bind(args.metrics_addr, "--metrics-addr", metrics.router()).await?;
     tracing::info!(cluster = %context.settings.cluster, namespaces = ?args.namespaces, "started");
-    let (stopping, stopped) = tokio::sync::watch::channel(false);
-    let told = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+    // Told to stop, the controller ends what it is at; then the Lease may go.
+    let (leaving, left) = tokio::sync::watch::channel(false);
+    let gone = async |mut left: tokio::sync::watch::Receiver<bool>| {
+        let _ = left.wait_for(|left| *left).await;
     };
-    let election = election.run(told(stopped.clone()));
-    let mut election = std::pin::pin!(election);
+    let mut election = std::pin::pin!(election.run(gone(left.clone())));
     let ended = tokio::select! {
-        ended = controller.run(told(stopped.clone())) => ended.map_err(Error::from),
-        served = health.run(told(stopped.clone())) => served.map_err(Error::from),
-        served = scrape.run(told(stopped.clone())) => served.map_err(Error::from),
+        ended = controller.run(stop) => ended.map_err(Error::from),
+        served = health.run(gone(left.clone())) => served.map_err(Error::from),
+        served = scrape.run(gone(left)) => served.map_err(Error::from),
         lost = &mut election => return lost.map_err(Error::Lost),
-        () = stop => Ok(()),
     };
-    // Work has ended: now the Lease may go.
-    let _ = stopping.send(true);
+    let _ = leaving.send(true);
     let released = election.await.map_err(Error::Lost);
     ended.and(released)
 }

@@ -1,7 +1,7 @@
 //! One step against the world. It decides nothing, and it is the only caller of Docker Hub's writes.
 //!
-//! Guarantees: every step becomes an [`Outcome`], failures and lost answers included; a create is sent once; nothing is
-//! written without leadership for longer than the write may take.
+//! Guarantees: every step becomes an [`Outcome`], failures and lost answers included; a create is sent once. What the
+//! lost leadership kept from being sent is no failure: it ends the pass.
 
 use std::sync::Arc;
 
@@ -55,12 +55,12 @@ impl Pass<'_> {
             Step::Release { .. } => self.finalizer(false).await,
             Step::Remember(memory) => self.remember(memory, view).await,
             Step::Fetch(key) => Ok(self.fetch(key, view).await),
-            Step::Publish(keys) => Ok(self.publish(keys, view).await),
-            Step::Touch(keys) => Ok(self.touch(keys, view).await),
-            Step::Remove(keys) => Ok(self.remove(keys).await),
-            Step::Blank(keys) => Ok(self.blank(keys).await),
+            Step::Publish(keys) => self.publish(keys, view).await,
+            Step::Touch(keys) => self.touch(keys, view).await,
+            Step::Remove(keys) => self.remove(keys).await,
+            Step::Blank(keys) => self.blank(keys).await,
             Step::Refresh | Step::Confirm(_) | Step::Create(_) | Step::Prove | Step::Update(..) | Step::Delete(..) => {
-                Ok(self.ask(step, view).await)
+                self.ask(step, view).await
             }
         }
     }
@@ -76,7 +76,7 @@ impl Pass<'_> {
             Err(error) if error.is_gone() && !wanted => Ok(Outcome::Released),
             Err(error) if error.is_gone() => Err(self.vanished()),
             Err(error) if error.is_conflict() => Err(Stop::Conflict),
-            Err(error) => Ok(Outcome::Failed(kubernetes("set the finalizer", &error))),
+            Err(error) => failed_write("set the finalizer", &error),
         }
     }
 
@@ -87,7 +87,7 @@ impl Pass<'_> {
         let facts = plan::outlook(&then, now);
         match self.write_status(&then, &facts).await? {
             Ok(()) => Ok(Outcome::Remembered(memory.clone())),
-            Err(error) => Ok(Outcome::Failed(kubernetes("write the status", &error))),
+            Err(error) => failed_write("write the status", &error),
         }
     }
 
@@ -154,10 +154,10 @@ impl Pass<'_> {
         Outcome::Fetched(Hand { token, handled: view.memory.handled.clone(), proved: true, refusals: 0 })
     }
 
-    async fn publish(&self, keys: &[Key], view: &View) -> Outcome {
+    async fn publish(&self, keys: &[Key], view: &View) -> Result<Outcome, Stop> {
         let parts = (&view.hand, &self.memo.value, &view.object.wanted, &view.organization);
         let (Some(hand), Some(value), Ok(wanted), Organization::Known(account)) = parts else {
-            return Outcome::Failed(lost_hand());
+            return Ok(Outcome::Failed(lost_hand()));
         };
         let content = secrets::Content {
             id: &hand.token.id,
@@ -171,13 +171,19 @@ impl Pass<'_> {
         let owner = self.owner();
         let write = |key: &Key| {
             let (key, secret) = (key.clone(), secrets::render(key, &owner, &content));
-            async move { (key.clone(), self.publish_one(&key, secret).await) }
+            async move { self.publish_one(&key, secret).await.map(|result| (key, result)) }
         };
         let writes: Vec<_> = keys.iter().map(write).collect();
-        Outcome::Published(stream::iter(writes).buffer_unordered(WIDTH).collect().await)
+        // What was written before the leadership was lost is known to the store.
+        let results: Vec<_> = stream::iter(writes).buffer_unordered(WIDTH).collect().await;
+        Ok(Outcome::Published(results.into_iter().collect::<Result<_, Stop>>()?))
     }
 
-    async fn publish_one(&self, key: &Key, secret: k8s_openapi::api::core::v1::Secret) -> Result<Held, Trouble> {
+    async fn publish_one(
+        &self,
+        key: &Key,
+        secret: k8s_openapi::api::core::v1::Secret,
+    ) -> Result<Result<Held, Trouble>, Stop> {
         let seen = self.seen(key);
         let written = self.context.writer.secret(key, secret, seen.as_deref()).await;
         self.wrote_secret(key, seen.as_deref(), written).await
@@ -190,8 +196,8 @@ impl Pass<'_> {
 
     /// Writes to each Secret as it was seen, so that older writes in flight fail. A value that is not the remembered one
     /// goes; a Secret that is not there is made without one.
-    async fn touch(&self, keys: &[Key], view: &View) -> Outcome {
-        let Ok(wanted) = &view.object.wanted else { return Outcome::Failed(lost_hand()) };
+    async fn touch(&self, keys: &[Key], view: &View) -> Result<Outcome, Stop> {
+        let Ok(wanted) = &view.object.wanted else { return Ok(Outcome::Failed(lost_hand())) };
         let mark = self.context.clock.now().to_string();
         let remembered = view.memory.token.as_ref().map(|token| &token.value_hash);
         let mut results = Vec::new();
@@ -205,9 +211,9 @@ impl Pass<'_> {
                 }
                 None => writer.secret(key, secrets::placeholder(key, &self.owner(), &wanted.secret, &mark), None).await,
             };
-            results.push((key.clone(), self.wrote_secret(key, seen.as_deref(), written).await));
+            results.push((key.clone(), self.wrote_secret(key, seen.as_deref(), written).await?));
         }
-        Outcome::Touched(results)
+        Ok(Outcome::Touched(results))
     }
 
     /// What a write of a Secret says of it.
@@ -216,9 +222,10 @@ impl Pass<'_> {
         key: &Key,
         seen: Option<&secrets::Entry>,
         written: Result<k8s_openapi::api::core::v1::Secret, write::Error>,
-    ) -> Result<Held, Trouble> {
+    ) -> Result<Result<Held, Trouble>, Stop> {
         let uid = self.object.metadata.uid.clone().unwrap_or_default();
-        match written {
+        Ok(match written {
+            Err(write::Error::NotLeading) => return Err(Stop::NotLeading),
             Ok(secret) => {
                 let (key, entry) = secrets::entry(secret);
                 let held = observe::held(&entry, None);
@@ -231,7 +238,7 @@ impl Pass<'_> {
                 Err(kubernetes(&format!("write Secret {key}"), &error))
             }
             Err(error) => Err(kubernetes(&format!("write Secret {key}"), &error)),
-        }
+        })
     }
 
     /// A Secret was there, or was written by somebody else since we saw it: look at it once.
@@ -259,27 +266,27 @@ impl Pass<'_> {
         }
     }
 
-    async fn remove(&self, keys: &[Key]) -> Outcome {
+    async fn remove(&self, keys: &[Key]) -> Result<Outcome, Stop> {
         for key in keys {
             let Some(seen) = self.context.secrets.get(key) else { continue };
             if let Err(error) = self.context.writer.delete_secret(key, &seen).await {
-                return Outcome::Failed(kubernetes(&format!("delete Secret {key}"), &error));
+                return failed_write(&format!("delete Secret {key}"), &error);
             }
             self.context.secrets.forget(key, |known| known.uid == seen.uid);
         }
-        Outcome::Removed(keys.to_vec())
+        Ok(Outcome::Removed(keys.to_vec()))
     }
 
-    async fn blank(&self, keys: &[Key]) -> Outcome {
+    async fn blank(&self, keys: &[Key]) -> Result<Outcome, Stop> {
         for key in keys {
             let Some(seen) = self.context.secrets.get(key) else { continue };
             match self.context.writer.patch_secret(key, secrets::blank(&seen)).await {
                 Ok(_) => self.context.secrets.forget(key, |known| known.uid == seen.uid),
                 Err(error) if error.is_gone() => self.context.secrets.forget(key, |known| known.uid == seen.uid),
-                Err(error) => return Outcome::Failed(kubernetes(&format!("empty Secret {key}"), &error)),
+                Err(error) => return failed_write(&format!("empty Secret {key}"), &error),
             }
         }
-        Outcome::Blanked(keys.to_vec())
+        Ok(Outcome::Blanked(keys.to_vec()))
     }
 
     fn owner(&self) -> OwnerReference {
@@ -294,43 +301,44 @@ impl Pass<'_> {
     }
 
     /// The steps at Docker Hub.
-    async fn ask(&mut self, step: &Step, view: &View) -> Outcome {
+    async fn ask(&mut self, step: &Step, view: &View) -> Result<Outcome, Stop> {
         let Some(hub) = account::hub(self.context, &self.object) else {
-            return Outcome::Failed(Trouble {
+            return Ok(Outcome::Failed(Trouble {
                 reason: Reason::OrganizationNotReady,
                 message: "the organization's client has not been started yet".into(),
                 retry: None,
                 uncertain: false,
-            });
+            }));
         };
         let handle = &hub.handle;
         match step {
             Step::Refresh => match handle.refresh(Urgency::Normal).await {
-                Ok(snapshot) => Outcome::Listed(self.list(&snapshot, view)),
+                Ok(snapshot) => Ok(Outcome::Listed(self.list(&snapshot, view))),
                 Err(error) => failed(&error),
             },
             Step::Confirm(id) => match handle.get(id.as_str()).await {
                 Ok(found) => {
-                    Outcome::Confirmed(id.clone(), found.map(|token| account::token_of(&token, sequence(&token, view))))
+                    let found = found.map(|token| account::token_of(&token, sequence(&token, view)));
+                    Ok(Outcome::Confirmed(id.clone(), found))
                 }
                 Err(error) => failed(&error),
             },
             Step::Create(new) => self.create(handle, new).await,
             Step::Prove => self.prove(handle, view).await,
             Step::Update(id, change) => match handle.update(id.as_str(), hub_change(change), urgency(change)).await {
-                Ok(_) => Outcome::Updated(id.clone(), change.clone()),
+                Ok(_) => Ok(Outcome::Updated(id.clone(), change.clone())),
                 // What is gone can't be changed: the next decision needs to know that, not to try again.
-                Err(error) if error.reason() == "TokenNotFound" => Outcome::Confirmed(id.clone(), None),
+                Err(error) if error.reason() == "TokenNotFound" => Ok(Outcome::Confirmed(id.clone(), None)),
                 Err(error) => failed(&error),
             },
             Step::Delete(id, why) => {
                 let urgency = if *why == Why::Revoked { Urgency::Urgent } else { Urgency::Normal };
                 match handle.delete(id.as_str(), urgency).await {
-                    Ok(()) => Outcome::Deleted(id.clone()),
+                    Ok(()) => Ok(Outcome::Deleted(id.clone())),
                     Err(error) => failed(&error),
                 }
             }
-            _ => Outcome::Failed(lost_hand()),
+            _ => Ok(Outcome::Failed(lost_hand())),
         }
     }
 
@@ -342,7 +350,7 @@ impl Pass<'_> {
         account::list_of(snapshot, &view.object.cluster, &view.object.identity, &remembered, adopt)
     }
 
-    async fn create(&mut self, handle: &hub::Handle, new: &NewToken) -> Outcome {
+    async fn create(&mut self, handle: &hub::Handle, new: &NewToken) -> Result<Outcome, Stop> {
         let urgency = if new.urgent { Urgency::Urgent } else { Urgency::Normal };
         let asked = hub::NewToken {
             label: new.label.clone(),
@@ -356,7 +364,8 @@ impl Pass<'_> {
         };
         let Ok(id) = TokenId::parse(&created.token.id) else {
             let message = "Docker Hub gave the new token an id that can't stand in a path".into();
-            return Outcome::Failed(Trouble { reason: Reason::HubUnavailable, message, retry: None, uncertain: true });
+            let trouble = Trouble { reason: Reason::HubUnavailable, message, retry: None, uncertain: true };
+            return Ok(Outcome::Failed(trouble));
         };
         let token = Remembered {
             id,
@@ -371,15 +380,15 @@ impl Pass<'_> {
             expiry: new.expiry.clone(),
         };
         self.memo.value = Some(created.value);
-        Outcome::Created(Hand { token, handled: new.handled.clone(), proved: !new.verify, refusals: 0 })
+        Ok(Outcome::Created(Hand { token, handled: new.handled.clone(), proved: !new.verify, refusals: 0 }))
     }
 
-    async fn prove(&self, handle: &hub::Handle, view: &View) -> Outcome {
-        let Some(value) = &self.memo.value else { return Outcome::Failed(lost_hand()) };
+    async fn prove(&self, handle: &hub::Handle, view: &View) -> Result<Outcome, Stop> {
+        let Some(value) = &self.memo.value else { return Ok(Outcome::Failed(lost_hand())) };
         let scopes = view.object.wanted.as_ref().map(proof_scopes).unwrap_or_default();
         match handle.prove(value, &scopes, Urgency::Normal).await {
-            Ok(hub::Proof::Accepted) => Outcome::Proved,
-            Ok(hub::Proof::Refused(message)) => Outcome::Unproved(message),
+            Ok(hub::Proof::Accepted) => Ok(Outcome::Proved),
+            Ok(hub::Proof::Refused(message)) => Ok(Outcome::Unproved(message)),
             Err(error) => failed(&error),
         }
     }
@@ -421,23 +430,34 @@ fn urgency(change: &Change) -> Urgency {
     if change.active == Some(false) { Urgency::Urgent } else { Urgency::Normal }
 }
 
-fn failed(error: &hub::Error) -> Outcome {
+fn failed(error: &hub::Error) -> Result<Outcome, Stop> {
+    if error.failure == hub::Failure::NotPermitted && error.effect() == hub::Effect::None {
+        return Err(Stop::NotLeading);
+    }
     let retry = match error.disposition() {
         hub::Disposition::RetryAt(time) => Some(time),
         hub::Disposition::Retry | hub::Disposition::Stalled => None,
     };
-    Outcome::Failed(Trouble {
+    Ok(Outcome::Failed(Trouble {
         reason: account::reason(error.reason()),
         message: error.to_string(),
         retry,
         uncertain: error.effect() == hub::Effect::Unknown,
-    })
+    }))
 }
 
 /// A write to Kubernetes that failed, in words.
 fn kubernetes(what: &str, error: &write::Error) -> Trouble {
     let reason = if error.is_forbidden() { Reason::Forbidden } else { Reason::KubernetesUnavailable };
     Trouble { reason, message: format!("can't {what}: {error}"), retry: None, uncertain: false }
+}
+
+/// The same as the end of a step. Without leadership nothing was sent, so that nothing failed.
+fn failed_write(what: &str, error: &write::Error) -> Result<Outcome, Stop> {
+    match error {
+        write::Error::NotLeading => Err(Stop::NotLeading),
+        error => Ok(Outcome::Failed(kubernetes(what, error))),
+    }
 }
 
 fn lost_hand() -> Trouble {

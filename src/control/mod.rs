@@ -93,8 +93,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether a write that takes as long as writes may take can begin now.
+    /// Whether a write that takes as long as writes may take can begin now. Each is asked again when it is sent.
     pub fn may_write(&self) -> bool {
-        self.leader.valid_for(self.writer.limit)
+        self.writer.permit.begins()
     }
 }

@@ -223,6 +223,7 @@ fn start(
         limits: hub::Limits::default(),
         clock: context.clock.clone(),
         observer: context.metrics.observer(&identity.name),
+        permit: context.writer.permit.clone(),
         refused,
     });
     let watch = tokio::spawn(follow(Arc::downgrade(context), subject.key.clone(), handle.state()));

@@ -1,7 +1,8 @@
 //! What runs: the watches that fill the stores, and the workers that empty the queue.
 //!
 //! Guarantees: nothing is looked at before every store is complete and this replica leads; when any task ends, all end.
-//! Every task's handle is held in one set; nothing is detached.
+//! Told to stop, it begins nothing more and ends what it is at, so that no value is lost that was just made. Every task's
+//! handle is held in a set; nothing is detached, and nothing runs any more when [`Controller::run`] returns.
 
 use std::{fmt::Debug, future::Future, sync::Arc};
 
@@ -33,6 +34,9 @@ use crate::{
     k8s::{Key, events::Events, foreign::Foreign, key, leader::Leader, secrets, store::Store, write::Writer},
     serve::metrics::Metrics,
 };
+
+/// How long passes under way may take after the end was asked for: shorter than a pod is given to end.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What the controller runs on.
 pub struct Parts {
@@ -100,17 +104,34 @@ impl Controller {
         &self.context
     }
 
-    /// Runs until `stop`; an error where a task ended that must not.
+    /// Runs until `stop` and until passes under way are through, for [`GRACE`] at most; an error where a task ended that
+    /// must not.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Ended> {
-        let mut tasks = JoinSet::new();
-        self.watch_all(&mut tasks);
+        let (stopping, stopped) = tokio::sync::watch::channel(false);
+        let (mut watches, mut workers) = (JoinSet::new(), JoinSet::new());
+        self.watch_all(&mut watches);
         for _ in 0..self.concurrency {
-            tasks.spawn(work(self.context.clone()));
+            workers.spawn(work(self.context.clone(), stopped.clone()));
         }
-        tokio::select! {
+        let result = tokio::select! {
             () = stop => Ok(()),
-            ended = tasks.join_next() => Err(Ended(format!("{ended:?}"))),
+            ended = watches.join_next() => Err(Ended(format!("{ended:?}"))),
+            ended = workers.join_next() => Err(Ended(format!("{ended:?}"))),
+        };
+        if result.is_ok() {
+            tracing::info!("told to stop: what is under way ends first");
+            stopping.send_replace(true);
+            let through = async { while workers.join_next().await.is_some() {} };
+            tokio::select! {
+                () = through => {}
+                () = self.context.clock.sleep(GRACE) => {
+                    tracing::warn!("work was under way for too long after the end was asked for; it is broken off");
+                }
+            }
         }
+        workers.shutdown().await;
+        watches.shutdown().await;
+        result
     }
 
     fn watch_all(&self, tasks: &mut JoinSet<()>) {
@@ -327,15 +348,22 @@ fn foreign_changed(context: &Context, key: &Key) {
     }
 }
 
-/// A worker: waits until there is something to know and this replica leads, then empties the queue.
-async fn work(context: Arc<Context>) {
-    ready(&context).await;
-    let mut claim = context.leader.claim();
-    if claim.wait_for(Option::is_some).await.is_err() {
-        return;
+/// A worker: waits until there is something to know and this replica leads, then empties the queue until it is stopped.
+async fn work(context: Arc<Context>, mut stopped: tokio::sync::watch::Receiver<bool>) {
+    let leads = async {
+        ready(&context).await;
+        context.leader.claim().wait_for(Option::is_some).await.is_ok()
+    };
+    tokio::select! {
+        _ = stopped.wait_for(|stopped| *stopped) => return,
+        leads = leads => if !leads { return },
     }
     loop {
-        let task = context.queue.next().await;
+        let task = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            task = context.queue.next() => task,
+        };
         let started = context.clock.elapsed();
         let (controller, result) = match &task {
             Task::Token(key) => ("token", token::reconcile(&context, key).await),

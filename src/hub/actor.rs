@@ -28,7 +28,7 @@ use super::{
     state::Board,
     wire::{self, Page},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, permit::Permit};
 
 /// How many calls may be under way at once, and how many of them are kept for urgent ones.
 const CALLS: (usize, usize) = (8, 2);
@@ -72,6 +72,8 @@ pub struct OrganizationConfig {
     pub clock: Clock,
     /// Who is told of calls.
     pub observer: Arc<dyn Observer>,
+    /// The right to change something, asked directly before it is done.
+    pub permit: Permit,
 }
 
 /// An organization at Docker Hub.
@@ -90,6 +92,7 @@ impl Organization {
             http,
             clock: config.clock,
             observer: config.observer,
+            permit: config.permit,
             gate: Gate::new(CALLS.0, CALLS.1),
             budget: Mutex::new(Budget::default()),
             registry_budget: Mutex::new(Budget::default()),

@@ -1,9 +1,10 @@
 //! What all calls share: the right to send, the login, the budget, and what an answer means.
 //!
 //! Invariants: `Shared::send` is the one way to Docker Hub, and it asks the budget first. Only calls that may be
-//! repeated are repeated, once, and only after a 401.
+//! repeated are repeated, once, and only after a 401. What changes something is sent only with the right to.
 
 use std::{
+    future::Future,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -25,7 +26,10 @@ use super::{
     state::Board,
     wire,
 };
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    permit::{Denied, Permit},
+};
 
 /// Someone who waits for a list that begins from now on.
 pub(super) struct Waiter {
@@ -40,6 +44,7 @@ pub(super) struct Shared {
     pub http: Result<Http, String>,
     pub clock: Clock,
     pub observer: Arc<dyn Observer>,
+    pub permit: Permit,
     pub gate: Gate,
     pub budget: Mutex<Budget>,
     pub registry_budget: Mutex<Budget>,
@@ -130,6 +135,23 @@ impl Shared {
         Ok(reply)
     }
 
+    /// A call that leaves everything as it was, or one that changes something and has the right to. It is asked here,
+    /// after all that a call waits for.
+    async fn permitted<T>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if operation.reads() {
+            return call.await;
+        }
+        let denied = || self.error(operation, Failure::NotPermitted);
+        self.permit.guard(call).await.map_err(|when| match when {
+            Denied::Before => denied(),
+            Denied::During => denied().sent(),
+        })?
+    }
+
     /// Sends a request and sorts out what is no answer to it at all, whoever gave it.
     pub async fn exchange(&self, operation: Operation, request: Request) -> Result<Reply, Error> {
         let error = |failure| self.error(operation, failure);
@@ -196,7 +218,7 @@ impl Shared {
                 body: call.body.clone().map(Zeroizing::new),
                 once,
             };
-            let reply = self.send(call.operation, request, urgency).await?;
+            let reply = self.permitted(call.operation, self.send(call.operation, request, urgency)).await?;
             if reply.status.is_success() {
                 return Ok(reply);
             }

@@ -139,6 +139,8 @@ pub enum Failure {
     Unexpected,
     /// The organization's client was stopped.
     Stopped,
+    /// This process may not change anything any more, or not for long enough.
+    NotPermitted,
     /// An endpoint, certificate or argument that can't be used.
     Unusable,
 }
@@ -217,7 +219,7 @@ impl Error {
             | Failure::Broken
             | Failure::Page => "HubUnavailable",
             Failure::Redirected | Failure::TooLarge | Failure::Garbled | Failure::Unexpected => "UnexpectedAnswer",
-            Failure::Stopped => "Stopped",
+            Failure::Stopped | Failure::NotPermitted => "Stopped",
         }
     }
 
@@ -253,7 +255,8 @@ impl Error {
                 | Failure::QuotaExceeded
                 | Failure::Invalid
                 | Failure::Unusable
-                | Failure::Stopped,
+                | Failure::Stopped
+                | Failure::NotPermitted,
             ) => Disposition::Stalled,
             (
                 None,
@@ -345,6 +348,7 @@ impl Error {
             }
             Failure::Unexpected => ("the answer is not one that is known", "if it stays, report it with this message"),
             Failure::Stopped => ("the organization's client was stopped", "nothing to do"),
+            Failure::NotPermitted => ("this replica does not lead any more", "nothing to do"),
             Failure::Unusable => {
                 ("it can't be sent like this", "correct the organization's endpoints or the value named")
             }

@@ -1,7 +1,5 @@
 //! Events at transitions. One that fails never fails a pass: it is logged and forgotten.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
@@ -83,14 +81,14 @@ impl Happened {
 #[derive(Clone)]
 pub struct Events {
     recorder: Recorder,
-    limit: Duration,
+    writer: Writer,
 }
 
 impl Events {
     /// Events that this replica reports.
     pub fn new(writer: Writer, instance: &str) -> Self {
         let reporter = Reporter { controller: MANAGER.into(), instance: Some(instance.into()) };
-        Self { recorder: Recorder::new(writer.client, reporter), limit: writer.limit }
+        Self { recorder: Recorder::new(writer.client.clone(), reporter), writer }
     }
 
     /// Reports what happened to an object.
@@ -102,9 +100,8 @@ impl Events {
             action: "Reconcile".into(),
             secondary: None,
         };
-        let report = tokio::time::timeout(self.limit, self.recorder.publish(&event, object)).await;
-        if !matches!(report, Ok(Ok(()))) {
-            tracing::warn!(reason = happened.as_str(), "the event could not be reported");
+        if let Err(error) = self.writer.guarded(self.recorder.publish(&event, object)).await {
+            tracing::warn!(reason = happened.as_str(), %error, "the event could not be reported");
         }
     }
 }

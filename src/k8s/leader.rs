@@ -36,7 +36,7 @@ use kube::{
 };
 use tokio::sync::watch;
 
-use crate::clock::Clock;
+use crate::{clock::Clock, permit::Permit};
 
 mod record;
 #[cfg(test)]
@@ -175,6 +175,12 @@ impl Leader {
     pub fn valid_for(&self, call: Duration) -> bool {
         let right = *self.0.right.lock().unwrap_or_else(PoisonError::into_inner);
         right.covers(call, self.0.clock.elapsed(), self.0.clock.now())
+    }
+
+    /// The right to write, for writes that take at most so long.
+    pub fn permit(&self, limit: Duration) -> Permit {
+        let leader = self.clone();
+        Permit::new(limit, move |call| leader.valid_for(call))
     }
 }
 

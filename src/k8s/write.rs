@@ -1,7 +1,8 @@
 //! Every write to Kubernetes, bounded in time and sent once.
 //!
-//! Assumptions: the client has no retry layer (kube's own repeats a write for minutes, long past a lease), and the
-//! caller has just checked that it leads.
+//! Guarantees: no write begins without the right to it for as long as it may take, and none goes on without the right.
+//!
+//! Assumptions: the client has no retry layer (kube's own repeats a write for minutes, long past a lease).
 //!
 //! Errors: [`Error`] says whether the write may have been carried out.
 
@@ -17,7 +18,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Key, secrets::Entry};
-use crate::api::{FINALIZER, MANAGER};
+use crate::{
+    api::{FINALIZER, MANAGER},
+    permit::{Denied, Permit},
+};
 
 /// Writes to Kubernetes, each sent once and given up after `limit`.
 #[derive(Clone)]
@@ -26,11 +30,16 @@ pub struct Writer {
     pub client: Client,
     /// The longest that one write may take: shorter than what a lease has left after a renewal.
     pub limit: Duration,
+    /// The right to write, for at least `limit`.
+    pub permit: Permit,
 }
 
 /// Why a write failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// This replica doesn't lead, or not for as long as a write may take: nothing was sent.
+    #[error("this replica does not lead for as long as a write may take")]
+    NotLeading,
     /// The API server said no.
     #[error("the API server answered {code} {reason}: {message}")]
     Refused {
@@ -95,6 +104,15 @@ impl Writer {
         }
     }
 
+    /// A call that changes something: bounded, and only with the right to it.
+    pub(super) async fn guarded<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Error> {
+        match self.permit.guard(self.bounded(call)).await {
+            Ok(answer) => answer,
+            Err(Denied::Before) => Err(Error::NotLeading),
+            Err(Denied::During) => Err(Error::Unknown),
+        }
+    }
+
     /// Sets the object's finalizer, if nobody wrote it since.
     pub async fn finalizer<K>(&self, object: &K, wanted: bool) -> Result<K, Error>
     where
@@ -106,7 +124,7 @@ impl Writer {
             json!({"resourceVersion": object.resource_version(), "uid": object.uid(), "finalizers": finalizers});
         let api = namespaced::<K>(&self.client, &super::key(object));
         let patch = Patch::Merge(json!({"metadata": metadata}));
-        self.bounded(api.patch(&object.name_any(), &managed(), &patch)).await
+        self.guarded(api.patch(&object.name_any(), &managed(), &patch)).await
     }
 
     /// Writes a status, if nobody wrote the object since.
@@ -115,7 +133,7 @@ impl Writer {
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
         patch["metadata"] = json!({"resourceVersion": object.resource_version(), "uid": object.uid()});
-        self.bounded(api.patch_status(&object.name_any(), &managed(), &Patch::Merge(patch))).await
+        self.guarded(api.patch_status(&object.name_any(), &managed(), &Patch::Merge(patch))).await
     }
 
     /// Creates a Secret that must not be there, or applies over the one that was seen.
@@ -123,11 +141,11 @@ impl Writer {
         let api = namespaced::<Secret>(&self.client, key);
         let Some(seen) = seen else {
             let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-            return self.bounded(api.create(&params, &secret)).await;
+            return self.guarded(api.create(&params, &secret)).await;
         };
         secret.metadata.uid = Some(seen.uid.clone());
         secret.metadata.resource_version = Some(seen.version.clone());
-        self.bounded(api.patch(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&secret))).await
+        self.guarded(api.patch(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&secret))).await
     }
 
     /// Reads a Secret.
@@ -137,14 +155,14 @@ impl Writer {
 
     /// Changes a Secret that was seen.
     pub async fn patch_secret(&self, key: &Key, patch: Value) -> Result<Secret, Error> {
-        self.bounded(namespaced::<Secret>(&self.client, key).patch(&key.name, &managed(), &Patch::Merge(patch))).await
+        self.guarded(namespaced::<Secret>(&self.client, key).patch(&key.name, &managed(), &Patch::Merge(patch))).await
     }
 
     /// Deletes a Secret that was seen; one that is gone is as good.
     pub async fn delete_secret(&self, key: &Key, seen: &Entry) -> Result<(), Error> {
         let preconditions = Preconditions { uid: Some(seen.uid.clone()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match self.bounded(namespaced::<Secret>(&self.client, key).delete(&key.name, &params)).await {
+        match self.guarded(namespaced::<Secret>(&self.client, key).delete(&key.name, &params)).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_gone() => Ok(()),
             Err(error) => Err(error),

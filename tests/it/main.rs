@@ -18,3 +18,4 @@ mod outages;
 mod replicas;
 mod sim;
 mod support;
+mod writes;

@@ -1,5 +1,7 @@
 //! Calls: what is sent, how often, and who goes first.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use futures::{FutureExt, future::join_all};
 use tokio::sync::watch;
 
@@ -230,6 +232,7 @@ async fn what_never_left_was_certainly_not_executed() {
             limits: Limits::default(),
             clock: Clock::manual(NOW),
             observer: Arc::new(Told::default()),
+            permit: Permit::always(),
         });
         handle.set_credentials(Some(owner()), "1");
         let error = handle.create(new_token(), Urgency::Normal).await.unwrap_err();
@@ -276,6 +279,7 @@ async fn endpoints_that_can_not_be_used_are_trouble_and_nothing_is_sent() {
             limits: Limits::default(),
             clock: Clock::manual(NOW),
             observer: Arc::new(Told::default()),
+            permit: Permit::always(),
         });
         handle.set_credentials(Some(owner()), "1");
         let error = handle.refresh(Urgency::Normal).await.unwrap_err();
@@ -310,4 +314,44 @@ async fn a_client_ends_with_its_last_handle() {
     assert!(!rig.task.is_finished());
     drop(other);
     rig.task.await.unwrap();
+}
+
+/// A client that has logged in once, whose right ends when the server sees this request.
+async fn until_seen(method: &'static str, path: &'static str, answer: fn() -> Say) -> Rig {
+    let ended = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = ended.clone();
+    let permit = Permit::new(MINUTE, move |_| !asked.load(SeqCst));
+    let script = move |seen: &Seen| {
+        let here = seen.method == method && seen.path == path;
+        ended.fetch_or(here, SeqCst);
+        here.then(answer)
+    };
+    let rig = permitted(None, Duration::from_secs(30), permit, script).await;
+    rig.handle.set_credentials(Some(owner()), "1");
+    rig
+}
+
+#[tokio::test]
+async fn what_waited_longer_than_the_right_lasts_is_not_sent() {
+    let rig = until_seen("POST", "/v2/auth/token", || Say::json(200, json!({"access_token": JWT}))).await;
+    rig.until(|state| state.snapshot.is_some()).await;
+    let before = rig.server.seen().len();
+    let create = rig.handle.create(new_token(), Urgency::Normal).await.unwrap_err();
+    let update = rig.handle.update("id-1", Change::default(), Urgency::Urgent).await.unwrap_err();
+    let delete = rig.handle.delete("id-1", Urgency::Urgent).await.unwrap_err();
+    for error in [create, update, delete] {
+        assert_eq!((error.failure.clone(), error.effect()), (Failure::NotPermitted, Effect::None), "{error}");
+    }
+    assert_eq!(rig.server.seen().len(), before);
+    rig.handle.refresh(Urgency::Normal).await.expect("reading is free");
+}
+
+#[tokio::test]
+async fn a_create_that_outlasts_the_right_is_given_up_and_may_have_been_executed() {
+    let path = "/v2/orgs/acme/access-tokens";
+    let rig = until_seen("POST", path, || Say::json(201, created("id-1"))).await;
+    let error = rig.handle.create(new_token(), Urgency::Normal).await.unwrap_err();
+    assert_eq!((error.failure.clone(), error.effect()), (Failure::NotPermitted, Effect::Unknown), "{error}");
+    let creates = rig.server.seen().into_iter().filter(|seen| seen.method == "POST" && seen.path == path);
+    assert_eq!(creates.count(), 1);
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::clock::Clock;
+use crate::{clock::Clock, permit::Permit};
 use server::{Say, Seen, Server};
 
 const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
@@ -75,6 +75,16 @@ async fn rig_with(
     call: Duration,
     script: impl Fn(&Seen) -> Option<Say> + Send + Sync + 'static,
 ) -> Rig {
+    permitted(refused, call, Permit::always(), script).await
+}
+
+/// The same with a right that may end.
+async fn permitted(
+    refused: Option<Refusal>,
+    call: Duration,
+    permit: Permit,
+    script: impl Fn(&Seen) -> Option<Say> + Send + Sync + 'static,
+) -> Rig {
     tls();
     let server = Server::start(script).await;
     let (clock, told) = (Clock::manual(NOW), Arc::new(Told::default()));
@@ -86,6 +96,7 @@ async fn rig_with(
         limits: Limits { connect: Duration::from_secs(10), call },
         clock: clock.clone(),
         observer: told.clone(),
+        permit,
     });
     Rig { server, clock, told, handle, task }
 }

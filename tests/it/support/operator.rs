@@ -9,6 +9,8 @@ use std::{
 /// A running operator. It is killed when this is dropped.
 pub struct Operator {
     child: Child,
+    /// Its pod's name, so to say; its identity in the Lease begins with it.
+    pub name: String,
     pub log: PathBuf,
     pub metrics: u16,
     pub health: u16,
@@ -32,6 +34,7 @@ impl Operator {
     pub fn start(start: Start<'_>) -> Self {
         let (metrics, health) = (free_port(), free_port());
         let log = File::create(&start.log).unwrap();
+        let name = start.log.file_stem().unwrap().to_string_lossy().into_owned();
         let child = Command::new(env!("CARGO_BIN_EXE_oat-operator"))
             .arg("run")
             .args(["--hub-url", &start.hub, "--registry-token-url", &start.registry_token])
@@ -41,12 +44,13 @@ impl Operator {
             .args(&start.more)
             .env("KUBECONFIG", start.kubeconfig)
             .env("RUST_LOG", "trace")
+            .env("HOSTNAME", &name)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        Self { child, log: start.log, metrics, health }
+        Self { child, name, log: start.log, metrics, health }
     }
 
     /// SIGKILL: nothing is cleaned up, nothing is released.
@@ -55,10 +59,15 @@ impl Operator {
         let _ = self.child.wait();
     }
 
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success(), "SIG{name} to {}", self.name);
+    }
+
     /// SIGTERM, and how it ended.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(kill.success());
+        self.signal("TERM");
         super::eventually("the operator ends after SIGTERM", async || self.child.try_wait().unwrap()).await
     }
 
