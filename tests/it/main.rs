@@ -15,6 +15,7 @@ mod load;
 mod manifests;
 mod model;
 mod outages;
+mod pauses;
 mod replicas;
 mod sim;
 mod support;

@@ -6,6 +6,7 @@ pub mod kubectl;
 pub mod lint;
 pub mod operator;
 pub mod process;
+pub mod random;
 pub mod registry;
 pub mod scan;
 pub mod skopeo;
