@@ -191,7 +191,12 @@ impl Pass<'_> {
 
     /// What we know of a Secret of this object.
     fn seen(&self, key: &Key) -> Option<Arc<secrets::Entry>> {
-        self.context.secrets.get(key).filter(|entry| Some(&entry.owner) == self.object.metadata.uid.as_ref())
+        self.context.secrets.get(key).filter(|entry| self.owns(entry))
+    }
+
+    /// Whether a Secret is this object's: made for it, or for one that is gone.
+    fn owns(&self, entry: &secrets::Entry) -> bool {
+        Some(&entry.owner) == self.object.metadata.uid.as_ref() || observe::is_left(entry, &self.context.tokens)
     }
 
     /// Writes to each Secret as it was seen, so that older writes in flight fail. A value that is not the remembered one
@@ -223,7 +228,6 @@ impl Pass<'_> {
         seen: Option<&secrets::Entry>,
         written: Result<k8s_openapi::api::core::v1::Secret, write::Error>,
     ) -> Result<Result<Held, Trouble>, Stop> {
-        let uid = self.object.metadata.uid.clone().unwrap_or_default();
         Ok(match written {
             Err(write::Error::NotLeading) => return Err(Stop::NotLeading),
             Ok(secret) => {
@@ -232,7 +236,7 @@ impl Pass<'_> {
                 self.context.secrets.wrote(key, entry);
                 Ok(held)
             }
-            Err(error) if error.is_conflict() => Err(self.in_the_way(key, &uid).await),
+            Err(error) if error.is_conflict() => Err(self.in_the_way(key).await),
             Err(error) if error.is_gone() => {
                 self.context.secrets.forget(key, |known| Some(known) == seen);
                 Err(kubernetes(&format!("write Secret {key}"), &error))
@@ -242,7 +246,7 @@ impl Pass<'_> {
     }
 
     /// A Secret was there, or was written by somebody else since we saw it: look at it once.
-    async fn in_the_way(&self, key: &Key, uid: &str) -> Trouble {
+    async fn in_the_way(&self, key: &Key) -> Trouble {
         let retry = Some(self.context.clock.now());
         let message = format!("Secret {key} was written by somebody else at the same time");
         let again = Trouble { reason: Reason::ProgressingWithRetry, message, retry, uncertain: false };
@@ -253,7 +257,7 @@ impl Pass<'_> {
             }
             Ok(Some(secret)) => {
                 let (key, entry) = secrets::entry(secret);
-                if entry.owner == uid {
+                if self.owns(&entry) {
                     self.context.secrets.wrote(key, entry);
                     return again;
                 }

@@ -29,7 +29,10 @@ use super::{
     token,
 };
 use crate::{
-    api::{ClusterOrganization, MANAGED_BY, MANAGER, Organization, OrganizationAccessToken, token::OrganizationKind},
+    api::{
+        ClusterOrganization, MANAGED_BY, MANAGER, Organization, OrganizationAccessToken, conditions::Reason,
+        token::OrganizationKind,
+    },
     clock::Clock,
     k8s::{Key, events::Events, foreign::Foreign, key, leader::Leader, secrets, store::Store, write::Writer},
     serve::metrics::Metrics,
@@ -213,6 +216,7 @@ async fn watch_tokens(context: Arc<Context>, api: Api<OrganizationAccessToken>, 
     follow(plain(&context, api), |event| {
         let gone = matches!(event, Event::Delete(_) | Event::InitDone);
         for key in context.tokens.take(scope, event, with_key) {
+            wake_losers(&context, &key);
             context.queue.add(Task::Token(key));
         }
         if gone {
@@ -220,6 +224,19 @@ async fn watch_tokens(context: Arc<Context>, api: Api<OrganizationAccessToken>, 
         }
     })
     .await;
+}
+
+/// Objects of a namespace that wait for a Secret or a token which another object has.
+fn wake_losers(context: &Context, changed: &Key) {
+    let waits = |object: &OrganizationAccessToken| {
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
+        conditions.any(|condition| condition.type_ == "Stalled" && condition.reason == Reason::SecretConflict.as_str())
+    };
+    for (key, object) in context.tokens.all() {
+        if key.namespace == changed.namespace && key != *changed && waits(&object) {
+            context.queue.add(Task::Token(key));
+        }
+    }
 }
 
 /// What is remembered of objects that are gone, and clients that nobody needs any more.

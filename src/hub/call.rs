@@ -253,7 +253,8 @@ impl Shared {
             return error(Failure::Page).sent();
         };
         let words = text.to_lowercase();
-        let full = operation == Operation::Create && speaks_of_limit(&words) && !names_a_field(&reply.body);
+        let limit = (speaks_of_limit(&words) && !names_a_field(&reply.body)) || speaks_of_tokens(&reply.body);
+        let full = operation == Operation::Create && limit;
         let failure = match reply.status.as_u16() {
             401 => Failure::LoginExpired,
             400 | 402 | 403 | 409 | 422 if full => Failure::QuotaExceeded,
@@ -278,6 +279,13 @@ impl Shared {
 /// Whether a refusal of a create speaks of the number of tokens.
 fn speaks_of_limit(words: &str) -> bool {
     ["limit", "maximum", "quota", "exceed", "too many"].iter().any(|word| words.contains(word))
+}
+
+/// Whether it says in so many words that there are as many tokens as there may be, whatever field it hangs that on.
+fn speaks_of_tokens(body: &[u8]) -> bool {
+    let words = String::from_utf8_lossy(body).to_lowercase();
+    let ways = ["limit reached", "reached the limit", "limit exceeded", "maximum number", "too many", "quota"];
+    words.contains("token") && ways.iter().any(|way| words.contains(way))
 }
 
 /// Whether a refusal names a field of the request: then a limit in it is the field's, not the organization's.

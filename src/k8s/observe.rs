@@ -84,6 +84,10 @@ fn secrets(
         .map(|key| {
             let state = match sources.ours.get(&key) {
                 Some(entry) if entry.owner == uid => SecretState::Ours(held(&entry, organization)),
+                // Made for an object that is gone, as after a restore: written anew for this one.
+                Some(entry) if is_left(&entry, sources.tokens) => {
+                    SecretState::Ours(Held { layout_hash: String::new(), ..held(&entry, organization) })
+                }
                 Some(_) => SecretState::Foreign,
                 None if sources.foreign.contains(&key) => SecretState::Foreign,
                 None => SecretState::Absent,
@@ -91,6 +95,11 @@ fn secrets(
             Secret { wanted: Some(&key) == target.as_ref(), key, state, failure: None }
         })
         .collect()
+}
+
+/// Whether the object that a Secret of ours was made for is gone.
+pub fn is_left(entry: &Entry, tokens: &Store<OrganizationAccessToken>) -> bool {
+    !tokens.all().iter().any(|(_, token)| token.metadata.uid.as_ref() == Some(&entry.owner))
 }
 
 /// The Secret's name that an object asks for.

@@ -50,6 +50,11 @@ async fn answers_to_a_create() {
             || Say::json(400, json!({"fields": {}, "text": "Token limit reached"})),
             ("QuotaExceeded", Not, Stalled),
         ),
+        (
+            "limit hung on a field",
+            || Say::json(400, json!({"fields": {"label": ["Access token limit reached."]}, "text": "bad"})),
+            ("QuotaExceeded", Not, Stalled),
+        ),
         ("limit 403", || message(403, "maximum number of access tokens reached"), ("QuotaExceeded", Not, Stalled)),
         ("limit 409", || message(409, "quota exhausted"), ("QuotaExceeded", Not, Stalled)),
         ("login over", || message(401, "unauthorized"), ("HubUnavailable", Not, Retry)),

@@ -17,6 +17,7 @@
 
 mod base;
 mod crash;
+mod lives;
 mod operator;
 mod oracle;
 mod pacer;

@@ -191,6 +191,7 @@ impl State {
             return;
         };
         let remembered = status.token.as_ref().map_or(0, |token| token.sequence);
+        let remembered = remembered.max(status.passed_sequence.unwrap_or_default());
         if marker.sequence > remembered && !self.refused {
             self.broke("S6", entry, &format!("sequence {} goes, {remembered} is remembered", marker.sequence));
         }
