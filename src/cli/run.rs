@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(long, env = "OAT_OPERATOR_ABANDON_AFTER", default_value = "10m", value_parser = valid::duration)]
     pub abandon_after: Duration,
     /// How long a watch is asked for. 0s: as long as the API server likes, and silence is taken for nothing to tell.
-    #[arg(long, env = "OAT_OPERATOR_WATCH_TIMEOUT", default_value = "290s", value_parser = watch_timeout, hide = true)]
+    #[arg(long, env = "OAT_OPERATOR_WATCH_TIMEOUT", default_value = "290s", value_parser = watch_timeout)]
     pub watch_timeout: u32,
     /// A prefix that is allowed in secret.template beyond the default; repeatable.
     #[arg(long = "allow-template-key", env = "OAT_OPERATOR_ALLOW_TEMPLATE_KEY", value_delimiter = ',')]

@@ -1,9 +1,9 @@
-//! SIGKILL after every single request of a create, a rotation, a revocation and a deletion, then a restart: one live
-//! token, a Secret that works, no orphan, and nobody had to help.
+//! SIGKILL of the program itself in the middle of a rotation, then a restart: one live token, a Secret that works, no
+//! orphan, and nobody had to help. Every other request of every scenario is crashed at in `sim::crash`, in virtual time.
 //!
 //! On the sandbox only: its servers can carry a request out, answer nothing, and take nothing from then on.
 
-use oat_sandbox::{journal::Server, serve::RequestInfo};
+use oat_sandbox::journal::Server;
 use serde_json::json;
 
 use crate::support::{
@@ -11,120 +11,37 @@ use crate::support::{
     world::{World, is_ready, sequence},
 };
 
-/// What a scenario does to a token that is there, or to none yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scenario {
-    Create,
-    Rotate,
-    Revoke,
-    Delete,
-}
-
-/// Requests that a crash may follow: the operator's, without watches and the Lease.
-fn counts(request: &RequestInfo) -> bool {
-    let ours = request.user_agent.starts_with("oat-operator");
-    let watch = request.query.contains("watch=true");
-    let lease = request.path.contains("/leases");
-    let event = request.server == Server::Kubernetes && request.path.contains("/events");
-    ours && !watch && !lease && !event
-}
-
-async fn begin(scenario: Scenario) -> World {
-    let mut world = World::new().await;
-    world.organization().await;
-    world.start(&["--leader-elect=false"]);
-    world.until_organization_ready().await;
-    if scenario != Scenario::Create {
-        world.token("pull", json!({"rotation": {"overlap": "0s"}})).await;
-        world.until_ready("pull").await;
-    }
-    world.quiet().await;
-    world
-}
-
-async fn act(world: &World, scenario: Scenario) {
-    match scenario {
-        Scenario::Create => {
-            world.token("pull", json!({"rotation": {"overlap": "0s"}})).await;
-        }
-        Scenario::Rotate => world.annotate("pull", "oat-operator.dev/rotate", "now").await,
-        Scenario::Revoke => world.annotate("pull", "oat-operator.dev/revoke", "now").await,
-        Scenario::Delete => world.delete("pull").await,
-    }
-}
-
-/// The end that is asked for, whatever happened on the way.
-async fn settled(world: &World, scenario: Scenario, at: u64) {
-    let acme = world.hub.organization("acme");
-    if scenario == Scenario::Delete {
-        world.until_gone("pull").await;
-        eventually("no token is left", async || acme.tokens().is_empty().then_some(())).await;
-        assert!(world.secrets().get_opt("pull").await.unwrap().is_none(), "{scenario:?} {at}: the Secret is left");
-        return;
-    }
-    let least = if scenario == Scenario::Create { 1 } else { 2 };
-    let done = |object: &oat_operator::api::OrganizationAccessToken| {
-        is_ready(object) && sequence(object) >= least && object.status.as_ref().unwrap().previous.is_empty()
-    };
-    let object = world.until("pull", &format!("is settled after {scenario:?} {at}"), done).await;
-    eventually("one token is left", async || (acme.tokens().len() == 1).then_some(())).await;
-    let token = acme.tokens().remove(0);
-    assert_eq!(Some(token.id), object.status.and_then(|status| status.token).map(|token| token.id));
-    assert!(world.works(&world.value("pull").await.unwrap()).await, "{scenario:?} {at}: the Secret doesn't work");
-}
-
-/// Crashes after request `at`; false where the scenario has fewer.
-async fn crash(scenario: Scenario, at: u64) -> bool {
-    let mut world = begin(scenario).await;
-    world.faults.freeze_at(at, counts);
-    act(&world, scenario).await;
-    let reached = async {
-        tokio::select! {
-            () = world.faults.frozen() => true,
-            () = settled(&world, scenario, at) => world.faults.is_frozen(),
-        }
-    };
-    let reached = reached.await;
-    world.kill();
-    world.faults.thaw();
-    if reached {
-        world.start(&["--leader-elect=false"]);
-        settled(&world, scenario, at).await;
-        world.quiet().await;
-        settled(&world, scenario, at).await;
-    }
-    world.finish().await;
-    reached
-}
-
-async fn sweep(scenario: Scenario, at_least: u64) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_killed_after_it_made_a_token_goes_on_from_what_it_finds() {
     if cluster::is_real() {
         eprintln!("not run: a real API server can't be frozen");
         return;
     }
-    let mut at = 1;
-    while crash(scenario, at).await {
-        at += 1;
-    }
-    assert!(at > at_least, "{scenario:?} has only {} requests", at - 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn create() {
-    sweep(Scenario::Create, 5).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rotate() {
-    sweep(Scenario::Rotate, 6).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn revoke() {
-    sweep(Scenario::Revoke, 7).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn delete() {
-    sweep(Scenario::Delete, 3).await;
+    let mut world = World::new().await;
+    world.organization().await;
+    world.start(&["--leader-elect=false"]);
+    world.token("pull", json!({"rotation": {"overlap": "0s"}})).await;
+    world.until_ready("pull").await;
+    world.quiet().await;
+    let mark = world.mark();
+    world.faults.freeze_at(1, |request| {
+        let ours = request.user_agent.starts_with("oat-operator") && request.server == Server::Hub;
+        ours && request.method == "POST" && request.path.ends_with("/access-tokens")
+    });
+    world.annotate("pull", "oat-operator.dev/rotate", "now").await;
+    world.faults.frozen().await;
+    world.kill();
+    world.faults.thaw();
+    let acme = world.hub.organization("acme");
+    assert_eq!(acme.tokens().len(), 2, "the token was made and its value is lost");
+    world.start(&["--leader-elect=false"]);
+    let settled = |object: &oat_operator::api::OrganizationAccessToken| {
+        is_ready(object) && sequence(object) == 3 && object.status.as_ref().unwrap().previous.is_empty()
+    };
+    let object = world.until("pull", "is settled", settled).await;
+    eventually("one token is left", async || (acme.tokens().len() == 1).then_some(())).await;
+    assert_eq!(Some(acme.tokens().remove(0).id), object.status.and_then(|status| status.token).map(|token| token.id));
+    assert!(world.works(&world.value("pull").await.unwrap()).await);
+    assert_eq!(world.creates_since(mark), 2);
+    world.finish().await;
 }
