@@ -90,7 +90,8 @@ pub fn entry(secret: Secret) -> (Key, Entry) {
     (key, entry)
 }
 
-/// The user name and the value in a Secret of ours, where its data is just what we would write for them.
+/// The user name and the value in a Secret of ours, where all that we would write for them is there as we would write it.
+/// Keys that somebody added are theirs: no write of ours would take them away.
 pub fn credentials(secret: &Secret) -> Option<(String, SecretString)> {
     let data = secret.data.as_ref()?;
     let kind = kind(secret.type_.as_deref()?)?;
@@ -106,7 +107,8 @@ pub fn credentials(secret: &Secret) -> Option<(String, SecretString)> {
         }
     };
     let value = SecretString::from(password);
-    let whole = !value.expose_secret().is_empty() && *data == self::data(kind, &registries, &username, &value);
+    let ours = self::data(kind, &registries, &username, &value);
+    let whole = !value.expose_secret().is_empty() && ours.iter().all(|(key, bytes)| data.get(key) == Some(bytes));
     whole.then_some((username, value))
 }
 
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn any_change_of_the_data_is_seen() {
+    fn any_change_of_our_data_is_seen() {
         for kind in KINDS {
             let secret = rendered(kind);
             for key in secret.data.as_ref().unwrap().keys() {
@@ -301,8 +303,12 @@ mod tests {
                 assert_ne!(kept, Some(whole), "{kind:?} {key}");
             }
             let mut added = secret.clone();
-            added.data.as_mut().unwrap().insert("extra".into(), ByteString(Vec::new()));
-            assert!(credentials(&added).is_none());
+            added.data.as_mut().unwrap().insert("extra".into(), ByteString(b"x".to_vec()));
+            assert_eq!(
+                entry(added).1.value_hash,
+                Some(hash(&SecretString::from("dckr_oat_value"))),
+                "{kind:?}: theirs"
+            );
             let empty = Secret { data: None, ..secret };
             assert!(credentials(&empty).is_none());
         }

@@ -278,3 +278,24 @@ async fn every_type_of_secret_and_a_new_name_hold_the_value() {
     assert_eq!(sequence(&world.until_ready("moved").await), 1, "moved without a new token");
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_somebody_adds_to_our_secret_costs_nothing_and_stops_no_rotation() {
+    let mut world = World::new().await;
+    world.organization().await;
+    world.start(&[]);
+    world.token("pull", json!({"rotation": {"overlap": "0s"}})).await;
+    world.until_ready("pull").await;
+    world.quiet().await;
+    let mark = world.mark();
+    let added = json!({"data": {"extra": "eA=="}});
+    world.secrets().patch("pull", &Default::default(), &kube::api::Patch::Merge(added)).await.unwrap();
+    world.quiet().await;
+    let written: Vec<_> = world.kubernetes_since(mark).into_iter().filter(|request| request.is_write()).collect();
+    assert_eq!((written, world.creates_since(mark)), (vec![], 0));
+    world.annotate("pull", "oat-operator.dev/rotate", "now").await;
+    world.until("pull", "is rotated", |object| sequence(object) == 2 && is_ready(object)).await;
+    assert!(world.works(&world.value("pull").await.unwrap()).await);
+    assert!(world.secrets().get("pull").await.unwrap().data.unwrap().contains_key("extra"));
+    world.finish().await;
+}
