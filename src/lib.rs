@@ -1,7 +1,7 @@
 //! oat-operator: Docker Hub organization access tokens as Kubernetes objects.
 //!
 //! Reading order: [`api`] (what users write), [`plan`] (what is to be done, a pure function), [`hub`] (Docker Hub over
-//! HTTP), [`k8s`] (what is watched and written), [`control`] (joins them), [`serve`], [`clock`], [`permit`].
+//! HTTP), [`k8s`] (what is watched and written), [`control`] (joins them), [`serve`], [`clock`], [`permit`], [`text`].
 
 pub mod api;
 pub mod cli;
@@ -12,3 +12,4 @@ pub mod k8s;
 pub mod permit;
 pub mod plan;
 pub mod serve;
+pub mod text;

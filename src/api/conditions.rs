@@ -5,6 +5,11 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::text;
+
+/// The most bytes of a message.
+const MESSAGE: usize = 1024;
+
 /// Why something is as it is: the reason of conditions, events and metrics. A closed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -263,7 +268,7 @@ fn settle(
                 type_: draft.kind.into(),
                 status: draft.status.into(),
                 reason: draft.reason.into(),
-                message: draft.message.chars().take(1024).collect(),
+                message: text::clean(&draft.message, MESSAGE),
                 observed_generation: Some(generation),
                 last_transition_time: unchanged.map_or(Time(now), |f| f.last_transition_time.clone()),
             }
@@ -392,7 +397,7 @@ mod tests {
     fn long_messages_are_cut() {
         let facts = Facts { summary: "ü".repeat(40_000), ..settled() };
         let conditions = token(&facts, 1, &[], at(ONE));
-        assert_eq!(conditions[0].message.chars().count(), 1024);
+        assert_eq!(conditions[0].message.len(), 1024, "bytes: a message of other letters is as long");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::{
     hub,
     k8s::{Key, events::Happened, status},
     plan::Trouble,
+    text,
 };
 
 /// How many tokens of others a status names.
@@ -395,8 +396,8 @@ fn unmanaged(context: &Context, snapshot: &hub::Snapshot, now: Timestamp) -> Vec
     let foreign = snapshot.tokens.iter().filter(|token| ours(context, token).is_none());
     let mut tokens: Vec<UnmanagedToken> = foreign
         .map(|token| UnmanagedToken {
-            id: token.id.chars().filter(|c| !c.is_control()).take(64).collect(),
-            label: token.label.chars().filter(|c| !c.is_control()).take(100).collect(),
+            id: text::clean(&token.id, 64),
+            label: text::clean(&token.label, 100),
             expiration_time: token.expiration_time.map(|time| time.to_string()),
             last_used_time: token.last_used_time.map(|time| time.to_string()),
             state: match (expired(token, now), token.active) {

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use crate::text;
+
 /// What was asked for when it went wrong. The name is the `operation` of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -156,7 +158,7 @@ pub struct Error {
     pub failure: Failure,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
-    /// What the server said, or where an answer is wrong: at most 256 characters, without secrets.
+    /// What the server said, or where an answer is wrong: at most 256 bytes, without secrets.
     pub text: String,
     /// Nothing is sent before this time.
     pub retry: Option<Timestamp>,
@@ -372,18 +374,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// The most characters that are kept of what a server wrote.
+/// The most bytes that are kept of what a server wrote.
 const MAX_TEXT: usize = 256;
 
-/// Without control characters, direction marks and line breaks, and cut: safe for terminals, events and logs.
+/// One line of words: safe for terminals, events and logs.
 pub(super) fn clean(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    let spaced = text.chars().take(8 * MAX_TEXT).map(|c| if hidden(c) { ' ' } else { c }).collect::<String>();
-    let words = spaced.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().take(MAX_TEXT).collect()
+    text::clean(text, MAX_TEXT)
 }
 
 /// What a server said in the fields that are known to hold words for people.

@@ -4,7 +4,10 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
 use super::write::Writer;
-use crate::api::MANAGER;
+use crate::{api::MANAGER, text};
+
+/// The most bytes of a note: the API server takes 1024.
+const NOTE: usize = 1024;
 
 /// What happened, in one word; the reason of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl Events {
         let event = Event {
             type_: if happened.warns() { EventType::Warning } else { EventType::Normal },
             reason: happened.as_str().into(),
-            note: Some(note.chars().take(1000).collect()),
+            note: Some(text::clean(&note, NOTE)),
             action: "Reconcile".into(),
             secondary: None,
         };

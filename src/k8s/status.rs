@@ -11,6 +11,7 @@ use crate::{
         token::{CurrentToken, FailingTarget, LastHandled, PreviousToken, SecretStatus, TokenStatus},
     },
     plan::{self, Memory, Previous, Remembered, View},
+    text,
 };
 
 /// How many failing Secrets a status names.
@@ -108,7 +109,7 @@ fn secret_status(view: &View, facts: &Facts) -> Option<SecretStatus> {
     let failing = view.secrets.iter().filter_map(|secret| {
         let (reason, message) = secret.failure.as_ref()?;
         let (namespace, reason) = (secret.key.namespace.clone(), reason.as_str().to_owned());
-        Some(FailingTarget { namespace, reason, message: message.chars().take(256).collect() })
+        Some(FailingTarget { namespace, reason, message: text::clean(message, 256) })
     });
     Some(SecretStatus { name, targets, published, failing: failing.take(FAILING).collect() })
 }

@@ -21,6 +21,7 @@ use super::{Key, secrets::Entry};
 use crate::{
     api::{FINALIZER, MANAGER},
     permit::{Denied, Permit},
+    text,
 };
 
 /// Writes to Kubernetes, each sent once and given up after `limit`.
@@ -80,7 +81,7 @@ impl From<kube::Error> for Error {
         match error {
             // The API server names fields and rules here, never data of a Secret.
             kube::Error::Api(status) => {
-                let message = status.message.chars().filter(|c| !c.is_control()).take(256).collect();
+                let message = text::clean(&status.message, 256);
                 Self::Refused { code: status.code, reason: status.reason.clone(), message }
             }
             _ => Self::Unknown,
