@@ -245,22 +245,6 @@ async fn what_never_left_was_certainly_not_executed() {
 }
 
 #[tokio::test]
-async fn a_redirect_carries_nothing_elsewhere() {
-    let other = Arc::new(Server::start(|_| None).await);
-    let location = other.url("v2/auth/token").to_string();
-    for status in [301, 302, 303, 307, 308] {
-        let location = location.clone();
-        let rig = rig(move |_| Some(Say::html(status).header("location", &location))).await;
-        rig.handle.set_credentials(Some(owner()), "1");
-        let error = rig.handle.create(new_token(), Urgency::Normal).await.unwrap_err();
-        assert_eq!(error.failure, Failure::Redirected);
-        let error = rig.handle.prove(&secret(VALUE), &[], Urgency::Normal).await.unwrap_err();
-        assert_eq!(error.failure, Failure::Redirected);
-    }
-    assert_eq!(other.seen().len(), 0);
-}
-
-#[tokio::test]
 async fn endpoints_that_can_not_be_used_are_trouble_and_nothing_is_sent() {
     tls();
     let server = Server::start(|_| None).await;

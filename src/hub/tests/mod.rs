@@ -4,6 +4,7 @@ mod answers;
 mod calls;
 mod lists;
 mod logins;
+mod origin;
 mod secrets;
 mod server;
 mod values;
