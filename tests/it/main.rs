@@ -17,6 +17,7 @@ mod model;
 mod outages;
 mod pauses;
 mod replicas;
+mod rights;
 mod sim;
 mod support;
 mod writes;

@@ -19,9 +19,13 @@ pub const OPERATOR: &str = "operator-token";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub verb: String,
+    pub group: String,
     pub resource: String,
+    pub namespace: String,
     pub name: String,
     pub code: u64,
+    /// As sent.
+    pub query: String,
 }
 
 impl Request {
@@ -31,6 +35,15 @@ impl Request {
         writes.contains(&self.verb.as_str())
             && !self.resource.starts_with("leases")
             && !self.resource.starts_with("events")
+    }
+
+    /// Whether it reads all Secrets of a place only with our label, or only those without. An authorizer that knows
+    /// selectors could then forbid all else. What is no such request passes.
+    pub fn selects_secrets(&self) -> bool {
+        let many = self.resource == "secrets" && ["list", "watch", "deletecollection"].contains(&self.verb.as_str());
+        let query: Vec<_> = url::form_urlencoded::parse(self.query.as_bytes()).collect();
+        let ours = ["app.kubernetes.io/managed-by=oat-operator", "app.kubernetes.io/managed-by!=oat-operator"];
+        !many || query.iter().any(|(name, value)| name == "labelSelector" && ours.contains(&&**value))
     }
 
     pub fn is_read(&self) -> bool {
@@ -122,8 +135,11 @@ impl Cluster {
                         format!("{}/{}", event.resource, event.subresource)
                     },
                     verb: event.verb,
+                    group: event.group,
+                    namespace: event.namespace,
                     name: event.name,
                     code: event.code,
+                    query: event.query,
                 };
                 ours.map(request).collect()
             }
@@ -134,14 +150,14 @@ impl Cluster {
 /// A request as an audit log would have it.
 fn sandbox_request(method: &str, path: &str, query: &str, status: Option<u16>) -> Option<Request> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let rest = match *parts.first()? {
-        "api" => parts.get(2..)?,
-        "apis" => parts.get(3..)?,
+    let (group, rest) = match *parts.first()? {
+        "api" => ("", parts.get(2..)?),
+        "apis" => (*parts.get(1)?, parts.get(3..)?),
         _ => return None,
     };
-    let rest = match rest {
-        ["namespaces", _, more @ ..] if !more.is_empty() => more,
-        rest => rest,
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, more @ ..] if !more.is_empty() => (*namespace, more),
+        rest => ("", rest),
     };
     let (resource, name, subresource) = match rest {
         [resource] => (*resource, "", ""),
@@ -161,5 +177,27 @@ fn sandbox_request(method: &str, path: &str, query: &str, status: Option<u16>) -
         _ => return None,
     };
     let resource = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
-    Some(Request { verb: verb.into(), resource, name: name.into(), code: u64::from(status.unwrap_or_default()) })
+    Some(Request {
+        verb: verb.into(),
+        group: group.into(),
+        resource,
+        namespace: namespace.into(),
+        name: name.into(),
+        code: u64::from(status.unwrap_or_default()),
+        query: query.into(),
+    })
+}
+
+#[test]
+fn only_secrets_without_a_selector_are_a_blind_request() {
+    let ask = |path: &str, query: &str| sandbox_request("GET", path, query, Some(200)).unwrap();
+    let ours = "labelSelector=app.kubernetes.io%2Fmanaged-by%3Doat-operator";
+    let request = ask("/api/v1/namespaces/payments/secrets", &format!("watch=true&{ours}"));
+    assert_eq!((request.verb.as_str(), request.namespace.as_str(), request.group.as_str()), ("watch", "payments", ""));
+    assert!(request.selects_secrets());
+    assert!(ask("/api/v1/secrets", "labelSelector=app.kubernetes.io%2Fmanaged-by%21%3Doat-operator").selects_secrets());
+    assert!(ask("/api/v1/namespaces/payments/secrets/pull", "").selects_secrets());
+    assert!(!ask("/api/v1/secrets", "watch=true").selects_secrets());
+    assert!(!ask("/api/v1/secrets", "labelSelector=team%3Dpayments").selects_secrets());
+    assert_eq!(ask("/apis/oat-operator.dev/v1alpha1/organizations", "").group, "oat-operator.dev");
 }

@@ -34,11 +34,14 @@ pub struct AuditEvent {
     pub user: String,
     pub user_agent: String,
     pub verb: String,
+    pub group: String,
     pub resource: String,
     pub subresource: String,
     pub namespace: String,
     pub name: String,
     pub code: u64,
+    /// What stands behind the path, as sent.
+    pub query: String,
 }
 
 /// A running control plane. It ends when this is dropped.
@@ -342,11 +345,13 @@ fn audit_events(log: &str) -> Vec<AuditEvent> {
             user: text("/user/username"),
             user_agent: text("/userAgent"),
             verb: text("/verb"),
+            group: text("/objectRef/apiGroup"),
             resource: text("/objectRef/resource"),
             subresource: text("/objectRef/subresource"),
             namespace: text("/objectRef/namespace"),
             name: text("/objectRef/name"),
             code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
+            query: text("/requestURI").split_once('?').map(|(_, query)| query.to_owned()).unwrap_or_default(),
         };
         if events.insert(id.clone(), read).is_none() {
             order.push(id);

@@ -9,6 +9,7 @@ pub mod process;
 pub mod random;
 pub mod registry;
 pub mod scan;
+pub mod sinks;
 pub mod skopeo;
 pub mod world;
 

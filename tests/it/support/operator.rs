@@ -23,6 +23,8 @@ pub struct Start<'a> {
     pub hub: String,
     pub registry_token: String,
     pub registry_service: String,
+    /// None: the operator finds out.
+    pub cluster_id: Option<&'a str>,
     pub more: Vec<String>,
 }
 
@@ -38,7 +40,8 @@ impl Operator {
         let child = Command::new(env!("CARGO_BIN_EXE_oat-operator"))
             .arg("run")
             .args(["--hub-url", &start.hub, "--registry-token-url", &start.registry_token])
-            .args(["--registry-service", &start.registry_service, "--cluster-id", "test"])
+            .args(["--registry-service", &start.registry_service])
+            .args(start.cluster_id.into_iter().flat_map(|id| ["--cluster-id", id]))
             .args(["--operator-namespace", "oat-operator"])
             .args(["--metrics-addr", &format!("127.0.0.1:{metrics}"), "--health-addr", &format!("127.0.0.1:{health}")])
             .args(&start.more)
@@ -69,6 +72,10 @@ impl Operator {
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
         super::eventually("the operator ends after SIGTERM", async || self.child.try_wait().unwrap()).await
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn has_ended(&mut self) -> Option<ExitStatus> {

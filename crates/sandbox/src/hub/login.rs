@@ -188,6 +188,7 @@ fn wait_for_code(state: &mut State, door: Door, user: &str, now: Timestamp) -> S
     let token = state.letters(48);
     let pending = Pending { user: user.to_owned(), expires, from_auth_token: door == Door::AuthToken };
     state.pending.insert(token.clone(), pending);
+    state.issued(&token);
     token
 }
 
@@ -238,6 +239,7 @@ fn issue(core: &Core, state: &mut State, identity: Identity, now: Timestamp) -> 
     let jwt = core.keys.sign(&claims).map_err(unsigned)?;
     state.sessions.retain(|_, session| session.expires > now);
     state.sessions.insert(jwt.clone(), Session { identity, expires });
+    state.issued(&jwt);
     Ok(jwt)
 }
 

@@ -292,6 +292,18 @@ impl Hub {
         self.serving().as_ref().map(Serving::listener)
     }
 
+    /// Whatever must not be seen by anybody: passwords, second factors' secrets, personal tokens, every value that ever was,
+    /// every login and every ticket for a second factor.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let state = self.core.lock();
+        let users = state.users.values().flat_map(|user| {
+            let own = [Some(user.password.clone()), user.totp_secret.clone()].into_iter().flatten();
+            own.chain(user.personal_tokens.iter().cloned())
+        });
+        users.chain(state.beliefs.keys().cloned()).chain(state.issued.iter().cloned()).collect()
+    }
+
     /// Closes every open connection and goes on listening.
     pub fn close_connections(&self) {
         if let Some(listener) = self.listener() {

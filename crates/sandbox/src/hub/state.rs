@@ -2,13 +2,16 @@
 //!
 //! Plain data behind one lock. Everything here is told the time and asks nobody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 use super::options::{Organization, Quirks, User};
+
+/// How many logins and tickets are kept in mind.
+const ISSUED: usize = 256;
 
 /// The kinds of calls that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,6 +140,8 @@ pub(crate) struct State {
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) sessions: HashMap<String, Session>,
     pub(crate) pending: HashMap<String, Pending>,
+    /// The newest logins and tickets, also those that are over.
+    pub(crate) issued: VecDeque<String>,
     pub(crate) failures: HashMap<String, Failures>,
     /// The step of the last code that each user logged in with.
     pub(crate) last_codes: HashMap<String, i64>,
@@ -161,6 +166,7 @@ impl State {
             users: users.into_iter().map(|user| (user.name.clone(), user)).collect(),
             sessions: HashMap::new(),
             pending: HashMap::new(),
+            issued: VecDeque::new(),
             failures: HashMap::new(),
             last_codes: HashMap::new(),
             beliefs: HashMap::new(),
@@ -173,6 +179,14 @@ impl State {
 
     pub(crate) fn count(&mut self, route: Route) {
         *self.counts.entry(route).or_default() += 1;
+    }
+
+    /// Keeps a login or a ticket in mind, for [`super::Hub::secrets`].
+    pub(crate) fn issued(&mut self, secret: &str) {
+        if self.issued.len() == ISSUED {
+            self.issued.pop_front();
+        }
+        self.issued.push_back(secret.to_owned());
     }
 
     /// A random UUID (version 4).
