@@ -1,6 +1,7 @@
 //! The integration suite: one binary, scenarios in modules, what they share in `support`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod admission;
 mod clients;
 mod controlplane;
 mod crash;

@@ -21,7 +21,7 @@ use oat_sandbox::{
 use serde_json::{Value, json};
 
 use super::{
-    cluster::{Cluster, Request},
+    cluster::{Cluster, Request, is_real},
     eventually, lint,
     operator::{Operator, Start},
     sinks,
@@ -31,6 +31,9 @@ use super::{
 pub const NAMESPACE: &str = "payments";
 /// The owner's password.
 pub const PASSWORD: &str = "correct-horse-battery-staple";
+
+/// The policies that bind the operator's hands.
+pub const ADMISSION: [&str; 2] = ["config/admission/secrets.yaml", "config/admission/objects.yaml"];
 
 /// The service that registry tokens are asked for.
 pub const SERVICE: &str = "registry.docker.io";
@@ -90,10 +93,14 @@ impl World {
         std::fs::write(folder.path().join("kubeconfig"), cluster.operator_kubeconfig()).unwrap();
         let (operators, logs) = (Vec::new(), Vec::new());
         install(&client, roles).await;
+        // The sandbox's API server has no such policies.
+        for file in ADMISSION.iter().filter(|_| is_real()) {
+            permit(&client, file).await;
+        }
         Self { cluster, hub, journal, faults, client, operators, forbids: false, folder, logs }
     }
 
-    /// Binds the roles of a file to the user that the operator is in tests.
+    /// Binds the roles or policies of a file to the user that the operator is in tests.
     pub async fn permit(&self, file: &str) {
         permit(&self.client, file).await;
     }
@@ -424,6 +431,7 @@ fn as_user(text: &str) -> String {
         "- kind: ServiceAccount\n  name: oat-operator\n  namespace: oat-operator",
         "- kind: User\n  apiGroup: rbac.authorization.k8s.io\n  name: operator",
     )
+    .replace("system:serviceaccount:oat-operator:oat-operator", "operator")
 }
 
 pub async fn client(kubeconfig: &str) -> Client {
