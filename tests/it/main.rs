@@ -21,4 +21,5 @@ mod replicas;
 mod rights;
 mod sim;
 mod support;
+mod trust;
 mod writes;
