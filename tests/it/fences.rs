@@ -247,6 +247,12 @@ fn unsafe_code_and_silent_tasks_have_no_place() {
 }
 
 #[test]
+fn nothing_switches_tls_off() {
+    let all: Vec<_> = ["src", "crates/sandbox/src"].into_iter().flat_map(production).collect();
+    none(lines_with(&all, &["danger", "insecure", "accept_invalid", "skip_verif", "NoVerif", "ServerCertVerifier"]));
+}
+
+#[test]
 fn the_fences_stand() {
     // Each of them sees what it is there for.
     let source = |code: &str| Source { path: "x.rs".into(), text: code.into(), code: without_tests(code) };

@@ -48,6 +48,8 @@ impl Operator {
             .env("KUBECONFIG", start.kubeconfig)
             .env("RUST_LOG", "trace")
             .env("HOSTNAME", &name)
+            // Nobody is there. Credentials that went where the environment says would come to nothing.
+            .envs(["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].map(|name| (name, "http://127.0.0.1:9")))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
