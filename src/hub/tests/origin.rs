@@ -249,6 +249,7 @@ impl Tls {
             refused: None,
             limits: Limits::default(),
             clock: Clock::manual(NOW),
+            permit: Permit::always(),
             observer: Arc::new(Told::default()),
         })
     }
@@ -340,6 +341,7 @@ async fn what_is_no_tls_gets_no_secret() {
         refused: None,
         limits: Limits::default(),
         clock: Clock::manual(NOW),
+        permit: Permit::always(),
         observer: Arc::new(Told::default()),
     });
     handle.set_credentials(Some(owner()), "1");
