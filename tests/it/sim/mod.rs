@@ -50,7 +50,7 @@ pub use operator::OperatorHandle;
 
 use crate::support::{
     cluster::OPERATOR,
-    scan,
+    scan::Scanner,
     world::{PASSWORD, client},
 };
 use pacer::Pacer;
@@ -297,12 +297,13 @@ impl Sim {
         self.rules.verdict(&self.story());
         let mut secrets = self.servers.hub.values();
         secrets.push(PASSWORD.to_owned());
+        let scanner = Scanner::new(&secrets);
         if self.logs.is_some() {
-            scan::check("the log", &self.logged(), &secrets);
+            scanner.check("the log", self.logged().as_bytes());
         }
         for resource in [user::TOKENS, user::ORGANIZATIONS, "clusterorganizations.oat-operator.dev", "events"] {
             let objects = self.servers.kube.objects(resource);
-            scan::check(resource, &serde_json::to_string(&objects).unwrap(), &secrets);
+            scanner.check(resource, serde_json::to_string(&objects).unwrap().as_bytes());
         }
     }
 }
