@@ -7,9 +7,14 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod control;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hub;
 pub mod k8s;
 pub mod permit;
 pub mod plan;
+#[cfg(test)]
+mod properties;
 pub mod serve;
 pub mod text;

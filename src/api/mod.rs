@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 pub mod conditions;
+pub mod durations;
 pub mod names;
 pub mod organization;
 mod schema;

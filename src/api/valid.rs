@@ -2,11 +2,15 @@
 //!
 //! The CRD's schema refuses the same things earlier. This is what holds for objects that are older than the schema.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use kube::core::Duration as GoDuration;
 use sha2::{Digest, Sha256};
+
+pub use super::durations::{duration, poll_interval};
 
 use super::{
     names::{InvalidName, Label, OrgName, ResourcePath, Scope, SecretName, TokenId},
@@ -107,9 +111,10 @@ pub struct SecretShape {
 }
 
 impl SecretShape {
-    /// Changes when anything but the value must be written anew.
+    /// Changes when anything but the value must be written anew. Its end is that of the registries alone, so that whoever
+    /// reads the Secret can tell whether they are still those that were written.
     pub fn layout_hash(&self, organization: &OrgName) -> String {
-        digest(&format!("{organization}\n{self:?}"))
+        format!("{}-{}", digest(&format!("{organization}\n{self:?}")), registries_hash(&self.registries))
     }
 }
 
@@ -176,6 +181,11 @@ pub fn shape_hash(label: &str, description: &str, mut resources: Vec<(String, St
     digest(&format!("{label:?}\n{description:?}\n{resources:?}"))
 }
 
+/// The hash of the keys under `auths`.
+pub fn registries_hash(registries: &[String]) -> String {
+    digest(&registries.join("\n"))
+}
+
 /// The first 16 hex digits of a SHA-256: enough to see a change.
 fn digest(text: &str) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(text)[..8])
@@ -193,21 +203,6 @@ const RESERVED: [&str; 8] = [
     "argoproj.io",
     "reflector.v1.k8s.emberstack.com",
 ];
-
-/// Reads durations as Go writes them. Negative and unreadable ones are refused.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let refused = || format!("{:?} is no duration: expected one like 1h30m", text.chars().take(32).collect::<String>());
-    // The parser panics at numbers that no duration can hold.
-    let digits = text.split(|c: char| !c.is_ascii_digit()).map(str::len).max().unwrap_or_default();
-    if text.len() > 32 || digits > 12 {
-        return Err(refused());
-    }
-    let parsed: GoDuration = text.parse().map_err(|_| refused())?;
-    if text.is_empty() || text.starts_with('-') || parsed.is_negative() {
-        return Err(refused());
-    }
-    Ok(parsed.into())
-}
 
 /// Collects findings while the parts of a spec are read.
 struct Reader {
@@ -228,6 +223,9 @@ impl Reader {
     }
 
     fn scopes(&mut self, field: &str, texts: &[String]) -> Vec<Scope> {
+        if texts.len() > 32 {
+            self.problem(field, "expected at most 32");
+        }
         let parse = |(i, text): (usize, &String)| self.name(format!("{field}[{i}]"), Scope::parse(text));
         let mut scopes: Vec<_> = texts.iter().enumerate().filter_map(parse).collect();
         scopes.sort();
@@ -377,6 +375,9 @@ fn rotation(reader: &mut Reader, spec: &TokenSpec, expiry: Option<&Expiry>) -> O
     if interval.is_some_and(|interval| interval.as_secs() < 10) {
         reader.problem("spec.rotation.interval", "interval must be at least 10s");
     }
+    if rules.trigger.as_ref().is_some_and(|trigger| trigger.chars().count() > 256) {
+        reader.problem("spec.rotation.trigger", "expected at most 256 characters");
+    }
     let overlap = reader.duration("spec.rotation.overlap", Some(&rules.overlap));
     let windows = windows(reader, spec);
     let overlap = overlap?;
@@ -409,8 +410,12 @@ fn secret(reader: &mut Reader, spec: &TokenSpec, object: &str, allowed: &[String
     let secret = &spec.secret;
     let name = reader.name("spec.secret.name", SecretName::parse(secret.name.as_deref().unwrap_or(object)));
     for (field, keys) in [("labels", &secret.template.labels), ("annotations", &secret.template.annotations)] {
+        if keys.len() > 32 {
+            reader.problem(format!("spec.secret.template.{field}"), "expected at most 32");
+        }
         for (key, value) in keys {
-            let message = template_key(key, allowed).or_else(|| label_value(value).filter(|_| field == "labels"));
+            let value = if field == "labels" { label_value(value) } else { annotation_value(value) };
+            let message = template_key(key, allowed).or(value);
             if let Some(message) = message {
                 reader.problem(format!("spec.secret.template.{field}[{key:?}]"), message);
             }
@@ -419,10 +424,23 @@ fn secret(reader: &mut Reader, spec: &TokenSpec, object: &str, allowed: &[String
     if secret.registries.is_empty() {
         reader.problem("spec.secret.registries", "expected at least one, such as https://index.docker.io/v1/");
     }
+    if secret.registries.len() > 16 {
+        reader.problem("spec.secret.registries", "expected at most 16");
+    }
+    for (i, _) in secret.registries.iter().enumerate().filter(|(_, registry)| !is_registry(registry)) {
+        reader.problem(
+            format!("spec.secret.registries[{i}]"),
+            "expected a host, or one like https://index.docker.io/v1/",
+        );
+    }
+    // Each once, as they stand in a docker config: a Secret is compared with what was written.
+    let mut registries = secret.registries.clone();
+    let mut seen = BTreeSet::new();
+    registries.retain(|registry| seen.insert(registry.clone()));
     Some(SecretShape {
         name: name?,
         kind: secret.kind,
-        registries: secret.registries.clone(),
+        registries,
         labels: secret.template.labels.clone(),
         annotations: secret.template.annotations.clone(),
         retain: secret.deletion_policy == SecretDeletionPolicy::Retain,
@@ -446,6 +464,25 @@ fn template_key(key: &str, allowed: &[String]) -> Option<String> {
 }
 
 /// Why a text may not be a label's value: Kubernetes would refuse the Secret after the token was made.
+/// A key under `auths`: a host, perhaps with a port and a path, perhaps with `https://`. The schema's pattern, in words.
+fn is_registry(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").unwrap_or(text);
+    let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (host, port) = address.split_once(':').unwrap_or((address, "0"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    text.len() <= 253
+        && host.starts_with(first)
+        && host.chars().all(plain)
+        && !port.is_empty()
+        && port.chars().all(|c| c.is_ascii_digit())
+        && path.chars().all(|c| plain(c) || matches!(c, '_' | '/'))
+}
+
+fn annotation_value(value: &str) -> Option<String> {
+    (value.chars().count() > 4096).then(|| "expected at most 4096 characters".into())
+}
+
 fn label_value(value: &str) -> Option<String> {
     let fits = is_qualified(value);
     (!fits).then(|| {
@@ -609,6 +646,26 @@ mod tests {
             (rotation(json!({"interval": "9s"})), "spec.rotation.interval"),
             (rotation(json!({"interval": "x"})), "spec.rotation.interval"),
             (rotation(json!({"overlap": "-5m"})), "spec.rotation.overlap"),
+            (rotation(json!({"trigger": long(257)})), "spec.rotation.trigger"),
+            (
+                repository("acme/api", json!((0..33).map(|i| format!("scope-{i}")).collect::<Vec<_>>())),
+                "spec.repositories[0].scopes",
+            ),
+            (json!({"secret": {"registries": ["dhi.io", "http://dhi.io"]}}), "spec.secret.registries[1]"),
+            (json!({"secret": {"registries": ["dhi.io:"]}}), "spec.secret.registries[0]"),
+            (json!({"secret": {"registries": ["a b"]}}), "spec.secret.registries[0]"),
+            (
+                json!({"secret": {"registries": (0..17).map(|i| format!("r{i}.io")).collect::<Vec<_>>()}}),
+                "spec.secret.registries",
+            ),
+            (
+                json!({"secret": {"template": {"annotations": {"a": long(4097)}}}}),
+                "spec.secret.template.annotations[\"a\"]",
+            ),
+            (
+                json!({"secret": {"template": {"annotations": (0..33).map(|i| (format!("a{i}"), "x")).collect::<BTreeMap<_, _>>()}}}),
+                "spec.secret.template.annotations",
+            ),
             (json!({"secret": {"name": "Docker_Hub"}}), "spec.secret.name"),
             (json!({"secret": {"registries": []}}), "spec.secret.registries"),
             (label("app.kubernetes.io/name", "x"), "spec.secret.template.labels[\"app.kubernetes.io/name\"]"),
@@ -633,6 +690,12 @@ mod tests {
             let matches = path == field || path.starts_with(&format!("{field}["));
             assert!(matches && message.len() > 10, "{fields}: {found:?} instead of {field}");
         }
+    }
+
+    #[test]
+    fn a_registry_counts_once() {
+        let wanted = good(json!({"secret": {"registries": ["dhi.io", "a.io", "dhi.io"]}}));
+        assert_eq!(wanted.secret.registries, ["dhi.io", "a.io"]);
     }
 
     #[test]
@@ -728,15 +791,60 @@ mod tests {
     }
 
     #[test]
+    fn poll_intervals() {
+        assert_eq!(poll_interval("1m"), Ok(Duration::from_secs(60)));
+        for bad in ["0s", "59s", "59999ms", "", "1d"] {
+            assert!(poll_interval(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn durations() {
         let seconds = |text: &str| duration(text).map(|duration| duration.as_secs());
         assert_eq!(seconds("1h30m"), Ok(5400));
         assert_eq!(seconds("0s"), Ok(0));
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        let most = "999999999999h".repeat(2);
-        assert!(duration(&most).is_ok(), "{most}");
+        assert_eq!(duration("2562047h47m16.854775807s"), Ok(Duration::from_nanos(i64::MAX.unsigned_abs())));
+        assert_eq!(duration("1ms1.000000001s0.5m"), Ok(Duration::from_nanos(31_001_000_001)));
+        assert_eq!(duration("0.0000000000000000000000001h"), Ok(Duration::ZERO));
         let longest = format!("{}h", "9".repeat(31));
-        for bad in ["", "-1s", "1", "1d", "P1D", "h", &longest, "9999999999999h", "-0s", "1h ", &"1h".repeat(99)] {
+        let last = "2562047h47m16.854775808s";
+        for bad in [
+            "",
+            "-1s",
+            "1",
+            "1d",
+            "P1D",
+            "h",
+            &longest,
+            "9999999999999h",
+            "-0s",
+            "1h ",
+            &"1h".repeat(99),
+            last,
+            // kube's own parser panics at the first and takes the others.
+            "1h-1h",
+            "1h+1h",
+            "+1h",
+            "+-1h",
+            "--1h",
+            "1h0",
+            "0",
+            ".5h",
+            "1.h",
+            "1..5h",
+            "1.5.5h",
+            "1\u{b5}s",
+            "1us",
+            "1ns",
+            "1e3s",
+            "١h",
+            "1H",
+            "1hh",
+            "1m s",
+            "\n1h",
+            "1h\0",
+        ] {
             let answer = duration(bad);
             assert!(answer.as_ref().is_err_and(|message| message.len() < 100), "{bad}: {answer:?}");
         }

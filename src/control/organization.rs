@@ -128,7 +128,7 @@ async fn equip(context: &Arc<Context>, subject: &Found) -> Result<(), Trouble> {
     }
     let name = OrgName::parse(subject.name())
         .map_err(|invalid| trouble(Reason::InvalidSpec, format!("spec.organization: {invalid}")))?;
-    let interval = valid::duration(&subject.spec.poll_interval)
+    let interval = valid::poll_interval(&subject.spec.poll_interval)
         .map_err(|message| trouble(Reason::InvalidSpec, format!("spec.pollInterval: {message}")))?;
     let identity = hubs::Identity { name: name.to_string(), endpoints: endpoints(context, subject).await? };
     let (credentials, version) = credentials(context, subject).await?;
@@ -162,6 +162,8 @@ async fn endpoints(context: &Context, subject: &Found) -> Result<hub::Endpoints,
     if let Some(service) = &spec.registry_service {
         endpoints.registry_service = service.clone();
     }
+    // First what the spec says, then what it refers to.
+    endpoints.check().map_err(|message| trouble(Reason::InvalidSpec, format!("spec.endpoints: {message}")))?;
     if let Some(reference) = &spec.ca_bundle_secret_ref {
         let secret = read(context, subject, &reference.name).await?;
         let Some(pem) = secret.data.as_ref().and_then(|data| data.get(&reference.key)) else {
@@ -171,7 +173,6 @@ async fn endpoints(context: &Context, subject: &Found) -> Result<hub::Endpoints,
         };
         endpoints.roots = pem.0.clone();
     }
-    endpoints.check().map_err(|message| trouble(Reason::InvalidSpec, format!("spec.endpoints: {message}")))?;
     Ok(endpoints)
 }
 

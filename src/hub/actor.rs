@@ -37,6 +37,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_se
 /// The most pages of a list that are read: far more tokens than any plan has.
 const MAX_PAGES: u32 = 50;
 const PAGE_SIZE: u64 = 100;
+/// The most tokens of a list, and the most bytes of all its pages: what an organization's client keeps is bounded,
+/// whatever a server sends.
+const MAX_TOKENS: usize = 10_000;
+const MAX_LIST: usize = 8 * 1024 * 1024;
 
 /// As a poll interval: the list is read only when somebody asks for it.
 pub const NEVER: Duration = Duration::MAX;
@@ -238,11 +242,16 @@ async fn read(shared: &Shared, urgency: Urgency) -> Result<Snapshot, Error> {
     shared.login(urgency).await?;
     shared.board.begin();
     let started = shared.clock.now();
-    let mut tokens = Vec::new();
+    let (mut tokens, mut bytes) = (Vec::new(), 0_usize);
     let size = PAGE_SIZE.to_string();
     for number in 1..=MAX_PAGES {
-        let page = page(shared, &number.to_string(), &size, urgency).await?;
+        let (page, length) = page(shared, &number.to_string(), &size, urgency).await?;
         let (next, total, count) = (page.next, page.total, page.results.len());
+        bytes = bytes.saturating_add(length);
+        if bytes > MAX_LIST || tokens.len().saturating_add(count) > MAX_TOKENS {
+            let text = format!("a list of more than {MAX_TOKENS} tokens or {} MiB", MAX_LIST >> 20);
+            return Err(error(Failure::Garbled).text(text));
+        }
         for answer in page.results {
             let token: Option<Token> = answer.token();
             tokens.push(token.ok_or_else(|| error(Failure::Garbled).text("a token's id that can't stand in a path"))?);
@@ -259,12 +268,13 @@ async fn read(shared: &Shared, urgency: Urgency) -> Result<Snapshot, Error> {
     Err(error(Failure::Garbled).text(format!("a list of more than {MAX_PAGES} pages")))
 }
 
-async fn page(shared: &Shared, number: &str, size: &str, urgency: Urgency) -> Result<Page, Error> {
+/// A page, and how many bytes it had.
+async fn page(shared: &Shared, number: &str, size: &str, urgency: Urgency) -> Result<(Page, usize), Error> {
     let query = [("page", number), ("page_size", size)];
     let call = Call { operation: Operation::List, method: Method::GET, id: None, query: &query, body: None };
     let reply = shared.call(&call, urgency).await?;
     let garbled = |problem| shared.error(Operation::List, Failure::Garbled).status(reply.status.as_u16()).text(problem);
-    wire::read(&reply.body).map_err(garbled)
+    Ok((wire::read(&reply.body).map_err(garbled)?, reply.body.len()))
 }
 
 /// The poll interval and up to a tenth more, always the same for a name, so that organizations don't poll in step.

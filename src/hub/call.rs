@@ -12,7 +12,6 @@ use std::{
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use secrecy::{SecretString, zeroize::Zeroizing};
-use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use url::Url;
 
@@ -20,11 +19,11 @@ use super::{
     Endpoints, Error, Failure, Observer, Operation, Snapshot, Urgency,
     budget::{Budget, Gate, Refused},
     client::{Authorization, Http, Lost, Reply, Request},
-    error::{said, withhold},
+    error::withhold,
     lock,
     login::{Logins, Session},
     state::Board,
-    wire,
+    wire, words,
 };
 use crate::{
     clock::Clock,
@@ -106,10 +105,10 @@ impl Shared {
         if reply.body.iter().all(u8::is_ascii_whitespace) {
             return Some(String::new());
         }
-        let body = serde_json::from_slice::<Value>(&reply.body).ok().filter(Value::is_object)?;
+        let words = words::read(&reply.body)?;
         let mut secrets = self.logins.secrets();
         secrets.extend_from_slice(more);
-        Some(withhold(said(&body), &secrets))
+        Some(withhold(words.text(), &secrets))
     }
 
     /// Sends a request to Docker Hub once the budget permits. An answer may still say no.
@@ -246,7 +245,7 @@ impl Shared {
     }
 
     /// What a refusal means.
-    fn refused(&self, operation: Operation, reply: &Reply) -> Error {
+    pub(super) fn refused(&self, operation: Operation, reply: &Reply) -> Error {
         let error = |failure| self.error(operation, failure).status(reply.status.as_u16());
         let Some(text) = self.said(reply, &[]) else {
             // Something in between answered, and nobody knows what it did with the request before.
@@ -290,11 +289,8 @@ fn speaks_of_tokens(body: &[u8]) -> bool {
 
 /// Whether a refusal names a field of the request: then a limit in it is the field's, not the organization's.
 fn names_a_field(body: &[u8]) -> bool {
-    let body = serde_json::from_slice::<Value>(body).unwrap_or_default();
     let fields = ["label", "description", "resources", "expires_at", "path", "scopes"];
-    body.get("fields")
-        .and_then(Value::as_object)
-        .is_some_and(|named| fields.iter().any(|field| named.contains_key(*field)))
+    words::read(body).is_some_and(|words| words.fields.iter().any(|named| fields.contains(&named.as_str())))
 }
 
 /// A time after another, at most the last there is.

@@ -77,6 +77,9 @@ impl Http {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err("no TLS provider is installed".into());
         }
+        if endpoints.roots.len() > MAX_BODY {
+            return Err("the CA bundle is over 1 MiB".into());
+        }
         let roots = match endpoints.roots.iter().all(u8::is_ascii_whitespace) {
             true => Vec::new(),
             false => {

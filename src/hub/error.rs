@@ -8,7 +8,6 @@ use std::fmt;
 use base64::Engine;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
 
 use crate::text;
 
@@ -382,30 +381,6 @@ pub(super) fn clean(text: &str) -> String {
     text::clean(text, MAX_TEXT)
 }
 
-/// What a server said in the fields that are known to hold words for people.
-pub(super) fn said(body: &Value) -> String {
-    let mut parts = Vec::new();
-    for name in ["detail", "message", "text"] {
-        if let Some(text) = body.get(name).and_then(Value::as_str).filter(|text| !text.trim().is_empty()) {
-            parts.push(clean(text));
-        }
-    }
-    for name in ["errinfo", "fields"] {
-        if let Some(fields) = body.get(name).and_then(Value::as_object).filter(|fields| !fields.is_empty()) {
-            let names = fields.keys().take(16).map(|key| clean(key)).collect::<Vec<_>>().join(", ");
-            parts.push(format!("{name}: {names}"));
-        }
-    }
-    // The token service's shape: {"errors": [{"code", "message"}]} or {"details": "…"}.
-    if let Some(errors) = body.get("errors").and_then(Value::as_array) {
-        parts.extend(errors.iter().take(4).filter_map(|error| error.get("message")?.as_str()).map(clean));
-    }
-    if let Some(text) = body.get("details").and_then(Value::as_str) {
-        parts.push(clean(text));
-    }
-    clean(&parts.join("; "))
-}
-
 /// Text of a server, or nothing of it where it repeats a piece of a secret, plain or encoded.
 pub(super) fn withhold(text: String, secrets: &[SecretString]) -> String {
     let marked = ["dckr_oat_", "dckr_pat_", "eyJ"].iter().any(|mark| text.contains(mark));
@@ -441,11 +416,7 @@ mod tests {
     fn text_of_servers_is_cleaned_and_cut() {
         assert_eq!(clean("a\u{1b}[31mb\r\n\u{9b}c\u{202e}d\u{0}"), "a [31mb c d");
         assert_eq!(clean(&"x".repeat(5_000_000)).len(), 256);
-        let body = serde_json::json!({
-            "detail": "no\u{7}pe", "message": "", "text": "bad", "secret": "planted", "fields": {"la\nbel": ["planted"]}
-        });
-        assert_eq!(said(&body), "no pe; bad; fields: la bel");
-        assert_eq!(said(&serde_json::json!(["planted"])), "");
+        assert_eq!(clean(&format!("{} y", "x".repeat(255))).len(), 255, "no space is left where it is cut");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
     client::Reply,
     lock, registry,
     state::Edit,
-    wire::{self, CreateAnswer, TokenAnswer},
+    wire::{self, TokenAnswer, ValueAnswer},
 };
 
 /// An organization's client, shared by all objects that need it. The last one that is dropped stops it.
@@ -85,15 +85,9 @@ impl Handle {
         let body = Some(wire::create_body(&new));
         let call = Call { operation: Operation::Create, method: Method::POST, id: None, query: &[], body };
         let reply = self.call(&call, urgency).await?;
-        let answer: CreateAnswer = wire::read(&reply.body).map_err(|problem| self.garbled(&call, &reply, problem))?;
-        let value = answer.value;
-        let token =
-            answer.token.token().ok_or_else(|| self.garbled(&call, &reply, "an id that can't stand in a path"))?;
-        if !wire::is_value(&value) {
-            return Err(self.garbled(&call, &reply, "no value in the answer"));
-        }
-        self.shared.board.edit(Edit::Put(token.clone()));
-        Ok(Created { token, value })
+        let created = self.created(&call, &reply)?;
+        self.shared.board.edit(Edit::Put(created.token.clone()));
+        Ok(created)
     }
 
     /// Looks at one token. None: Docker Hub doesn't know it.
@@ -153,8 +147,20 @@ impl Handle {
         self.shared.call(call, urgency).await
     }
 
+    /// The token and its value in the answer to a create.
+    pub(super) fn created(&self, call: &Call<'_>, reply: &Reply) -> Result<Created, Error> {
+        let garbled = |problem| self.garbled(call, reply, problem);
+        let answer: TokenAnswer = wire::read(&reply.body).map_err(garbled)?;
+        let value = wire::read::<ValueAnswer>(&reply.body).map_err(garbled)?.value;
+        let token = answer.token().ok_or_else(|| self.garbled(call, reply, "an id that can't stand in a path"))?;
+        if !wire::is_value(&value) {
+            return Err(self.garbled(call, reply, "no value in the answer"));
+        }
+        Ok(Created { token, value })
+    }
+
     /// The token in an answer that is about the one that was asked for.
-    fn token(&self, call: &Call<'_>, reply: &Reply) -> Result<Token, Error> {
+    pub(super) fn token(&self, call: &Call<'_>, reply: &Reply) -> Result<Token, Error> {
         let answer: TokenAnswer = wire::read(&reply.body).map_err(|problem| self.garbled(call, reply, problem))?;
         let token = answer.token().filter(|token| Some(token.id.as_str()) == call.id);
         token.ok_or_else(|| self.garbled(call, reply, "an answer about another token"))

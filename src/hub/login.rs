@@ -320,22 +320,17 @@ async fn post(shared: &Shared, segments: &[&str], body: &serde_json::Value, urge
     shared.send(Operation::Login, request, urgency).await
 }
 
-fn second_factor(reply: &Reply) -> Option<SecretString> {
-    let ticket = serde_json::from_slice::<SecondFactor>(&reply.body).ok()?.login_2fa_token?;
-    (!ticket.expose_secret().is_empty()).then_some(ticket)
+pub(super) fn second_factor(reply: &Reply) -> Option<SecretString> {
+    serde_json::from_slice::<SecondFactor>(&reply.body).ok()?.login_2fa_token.filter(wire::is_sendable)
 }
 
 /// The login in an answer, or what the answer means.
-fn granted(shared: &Shared, reply: &Reply, refused: Failure) -> Result<SecretString, Error> {
+pub(super) fn granted(shared: &Shared, reply: &Reply, refused: Failure) -> Result<SecretString, Error> {
     let error = |failure| shared.error(Operation::Login, failure).status(reply.status.as_u16());
     if reply.status.is_success() {
         let answer = wire::read::<LoginAnswer>(&reply.body).map_err(|problem| error(Failure::Garbled).text(problem))?;
         let token = answer.access_token.or(answer.token);
-        let usable = |token: &SecretString| {
-            let text = token.expose_secret();
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
-        };
-        return token.filter(usable).ok_or_else(|| error(Failure::Garbled).text("no login in the answer"));
+        return token.filter(wire::is_sendable).ok_or_else(|| error(Failure::Garbled).text("no login in the answer"));
     }
     let said = shared.said(reply, &[]);
     let text = said.clone().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (what is said), [`Handle`] (the calls), `actor` (polling, the one list for everybody),
 //! `login` (one login for everybody, and no wrong password twice), `budget` (who may send now), `client` (one request),
-//! `wire` (its bytes), `registry` (the proof of a value), [`Error`] (what went wrong).
+//! `wire` (its bytes), `words` (what a refusal says), `registry` (the proof of a value), [`Error`] (what went wrong).
 //!
 //! Invariants: nothing here knows Kubernetes. Credentials go to the configured origins only, over TLS (loopback apart).
 //! A create is sent once per call, by no layer twice. Nothing is sent while Docker Hub asks for silence. No secret is in a log,
@@ -14,11 +14,15 @@ mod budget;
 mod call;
 mod client;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod login;
 mod registry;
 mod state;
 mod wire;
+mod words;
 
 #[cfg(test)]
 mod tests;

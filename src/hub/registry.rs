@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{
     Error, Failure, Operation, Proof,
     call::Shared,
-    client::{Authorization, Request},
+    client::{Authorization, Reply, Request},
     lock, wire,
 };
 
@@ -43,8 +43,13 @@ pub(super) async fn prove(shared: &Shared, value: &SecretString, scopes: &[Strin
         once: false,
     };
     let reply = shared.exchange(Operation::Prove, request).await.map_err(|error| error.without(value))?;
-    let error = |failure| error(failure).status(reply.status.as_u16());
-    let said = shared.said(&reply, std::slice::from_ref(value));
+    judge(shared, &reply, value)
+}
+
+/// What an answer means.
+pub(super) fn judge(shared: &Shared, reply: &Reply, value: &SecretString) -> Result<Proof, Error> {
+    let error = |failure| shared.error(Operation::Prove, failure).status(reply.status.as_u16());
+    let said = shared.said(reply, std::slice::from_ref(value));
     match reply.status {
         StatusCode::OK => {
             let answer: Answer = wire::read(&reply.body).map_err(|problem| error(Failure::Garbled).text(problem))?;

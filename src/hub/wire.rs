@@ -5,10 +5,9 @@
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use url::Url;
 
-use super::{Change, NewToken, Resource, ResourceKind, Token};
+use super::{Change, NewToken, Resource, ResourceKind, Token, words::Text};
 
 /// What a login answers; which fields there are depends on the route.
 #[derive(Deserialize)]
@@ -26,7 +25,7 @@ pub(super) struct SecondFactor {
     pub login_2fa_token: Option<SecretString>,
 }
 
-/// One page of the list.
+/// One page of the list. What one may hold at most follows from the most bytes of an answer.
 #[derive(Deserialize)]
 pub(super) struct Page {
     #[serde(default)]
@@ -54,14 +53,13 @@ pub(super) struct TokenAnswer {
     #[serde(default, deserialize_with = "time")]
     last_used_at: Option<Timestamp>,
     #[serde(default)]
-    created_by: Value,
+    created_by: Text,
 }
 
-/// The answer to a create.
+/// The value in the answer to a create. The rest of it is a [`TokenAnswer`]: both are read from the same bytes, since a
+/// struct that holds the two would keep a copy of the value, and of all that is unknown, while it is read.
 #[derive(Deserialize)]
-pub(super) struct CreateAnswer {
-    #[serde(flatten)]
-    pub token: TokenAnswer,
+pub(super) struct ValueAnswer {
     #[serde(rename = "token")]
     pub value: SecretString,
 }
@@ -90,19 +88,30 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>,
 impl TokenAnswer {
     pub fn token(self) -> Option<Token> {
         let resources = self.resources.map(|resources| resources.into_iter().map(ResourceAnswer::resource).collect());
-        let created_by = self.created_by.as_str().map(ToOwned::to_owned);
         is_segment(&self.id).then_some(Token {
             id: self.id,
-            label: self.label,
-            description: self.description.filter(|text| !text.is_empty()),
+            label: cut(self.label),
+            description: self.description.filter(|text| !text.is_empty()).map(cut),
             resources,
             active: self.is_active,
             creation_time: self.created_at,
             expiration_time: self.expires_at,
             last_used_time: self.last_used_at,
-            created_by,
+            created_by: self.created_by.0.map(cut),
         })
     }
+}
+
+/// Docker Hub has labels of 100 characters and descriptions of 200. What is far longer is nobody's, and stays so when it
+/// is cut; kept whole, it would go into memory for every token, and into a status.
+const MAX_TEXT: usize = 1024;
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.shrink_to_fit();
+    }
+    text
 }
 
 impl ResourceAnswer {
@@ -214,6 +223,12 @@ pub(super) fn is_segment(text: &str) -> bool {
 pub(super) fn is_value(value: &SecretString) -> bool {
     let text = value.expose_secret();
     (8..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a text that a server gave out can be sent back to it in a header: a login or a ticket.
+pub(super) fn is_sendable(text: &SecretString) -> bool {
+    let text = text.expose_secret();
+    (1..=16 * 1024).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A route on our own origin, below the path that the endpoint may have.

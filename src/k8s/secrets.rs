@@ -2,18 +2,27 @@
 //!
 //! Invariant: nothing but [`Content`] and a Secret on its way to the API server holds a value; the index keeps hashes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
 use kube::{ResourceExt, core::ObjectMeta};
 use secrecy::{ExposeSecret, SecretString};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Key, store::Versioned};
-use crate::api::{self, names::TokenId, token::SecretType, valid::SecretShape};
+use crate::api::{
+    self,
+    names::TokenId,
+    token::SecretType,
+    valid::{SecretShape, registries_hash},
+};
 
 /// Annotation on our Secrets: the hash of everything that the spec says of them but the value.
 pub const LAYOUT: &str = "oat-operator.dev/layout";
@@ -76,7 +85,15 @@ pub fn hash(value: &SecretString) -> String {
 pub fn entry(secret: Secret) -> (Key, Entry) {
     let key = super::key(&secret);
     let annotation = |name: &str| secret.annotations().get(name).cloned().unwrap_or_default();
-    let (username, value) = credentials(&secret).unzip();
+    let whole = whole(&secret);
+    // A docker config with other registries than were written is no use, though its value be right.
+    let as_written = |layout: &String| match &whole {
+        Some((Some(registries), _)) => layout.ends_with(&format!("-{}", registries_hash(registries))),
+        Some((None, _)) | None => true,
+    };
+    // It is kept for each Secret, and an annotation may have 256 KiB. Ours is short.
+    let layout = Some(annotation(LAYOUT)).filter(|layout| layout.len() <= 64).filter(as_written).unwrap_or_default();
+    let (username, value) = whole.map(|(_, login)| (login.username, login.password)).unzip();
     let entry = Entry {
         uid: secret.uid().unwrap_or_default(),
         version: secret.resource_version().unwrap_or_default(),
@@ -85,31 +102,91 @@ pub fn entry(secret: Secret) -> (Key, Entry) {
         sequence: annotation(api::SEQUENCE).parse().unwrap_or(0),
         value_hash: value.as_ref().map(hash),
         username,
-        layout: annotation(LAYOUT),
+        layout,
     };
     (key, entry)
 }
 
+/// The most bytes that a key of ours may have, and the most registries. Whoever may write Secrets can put our label on one of 1 MiB.
+const MOST: (usize, usize) = (256 * 1024, 256);
+/// The longest user name and value.
+const LONGEST: (usize, usize) = (255, 4096);
+
 /// The user name and the value in a Secret of ours, where all that we would write for them is there as we would write it.
 /// Keys that somebody added are theirs: no write of ours would take them away.
 pub fn credentials(secret: &Secret) -> Option<(String, SecretString)> {
+    whole(secret).map(|(_, login)| (login.username, login.password))
+}
+
+/// The registries, where there are any, and the login in a Secret of ours whose data is just what we would write for them.
+fn whole(secret: &Secret) -> Option<(Option<Vec<String>>, Login)> {
     let data = secret.data.as_ref()?;
     let kind = kind(secret.type_.as_deref()?)?;
-    let text = |key: &str| data.get(key).and_then(|bytes| std::str::from_utf8(&bytes.0).ok());
-    let (registries, username, password) = match kind {
-        SecretType::BasicAuth => (Vec::new(), text(USERNAME)?.to_owned(), text(PASSWORD)?.to_owned()),
+    let small = |bytes: &&ByteString| bytes.0.len() <= MOST.0;
+    let text = |key: &str| data.get(key).filter(small).and_then(|bytes| std::str::from_utf8(&bytes.0).ok());
+    let (registries, login) = match kind {
+        SecretType::BasicAuth => {
+            (None, Login { username: text(USERNAME)?.to_owned(), password: SecretString::from(text(PASSWORD)?) })
+        }
         SecretType::DockerConfigJson | SecretType::Opaque => {
-            let config: Value = serde_json::from_str(text(DOCKER_CONFIG)?).ok()?;
-            let auths = config.get("auths")?.as_object()?;
-            let first = auths.values().next()?;
-            let field = |name: &str| first.get(name).and_then(Value::as_str).map(str::to_owned);
-            (auths.keys().cloned().collect(), field("username")?, field("password")?)
+            let auths = serde_json::from_str::<DockerConfig>(text(DOCKER_CONFIG)?).ok()?.auths;
+            (Some(auths.registries), auths.first?)
         }
     };
-    let value = SecretString::from(password);
-    let ours = self::data(kind, &registries, &username, &value);
-    let whole = !value.expose_secret().is_empty() && ours.iter().all(|(key, bytes)| data.get(key) == Some(bytes));
-    whole.then_some((username, value))
+    if login.username.len() > LONGEST.0 || login.password.expose_secret().len() > LONGEST.1 {
+        return None;
+    }
+    let known = registries.as_deref().unwrap_or_default();
+    let ours = self::data(kind, known, &login.username, &login.password);
+    let whole =
+        !login.password.expose_secret().is_empty() && ours.iter().all(|(key, bytes)| data.get(key) == Some(bytes));
+    whole.then_some((registries, login))
+}
+
+/// A docker config as far as it must be read: all registries, and the first one's login.
+#[derive(Deserialize)]
+struct DockerConfig {
+    auths: Auths,
+}
+
+#[derive(Deserialize)]
+struct Login {
+    username: String,
+    password: SecretString,
+}
+
+struct Auths {
+    registries: Vec<String>,
+    first: Option<Login>,
+}
+
+impl<'de> Deserialize<'de> for Auths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Auths;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Auths, A::Error> {
+                let mut auths = Auths { registries: Vec::new(), first: None };
+                while let Some(registry) = map.next_key()? {
+                    if auths.registries.len() == MOST.1 {
+                        return Err(A::Error::custom("too many registries"));
+                    }
+                    auths.registries.push(registry);
+                    match auths.first {
+                        None => auths.first = Some(map.next_value()?),
+                        Some(_) => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(auths)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
 }
 
 fn kind(text: &str) -> Option<SecretType> {
@@ -255,6 +332,10 @@ mod tests {
         }
     }
 
+    fn layout() -> String {
+        format!("layout-{}", registries_hash(&shape(SecretType::Opaque).registries))
+    }
+
     fn rendered(kind: SecretType) -> Secret {
         let owner = OwnerReference { uid: "uid-1".into(), ..OwnerReference::default() };
         let key = Key { namespace: "payments".into(), name: "dockerhub".into() };
@@ -265,7 +346,7 @@ mod tests {
             organization: "acme",
             value: &SecretString::from("dckr_oat_value"),
             shape: &shape(kind),
-            layout: "layout-1".into(),
+            layout: layout(),
         };
         render(&key, &owner, &content)
     }
@@ -278,7 +359,7 @@ mod tests {
             let (key, entry) = entry(rendered(kind));
             assert_eq!(key.to_string(), "payments/dockerhub");
             assert_eq!(entry.value_hash, Some(hash(&SecretString::from("dckr_oat_value"))), "{kind:?}");
-            assert_eq!((entry.owner.as_str(), entry.sequence, entry.layout.as_str()), ("uid-1", 3, "layout-1"));
+            assert_eq!((entry.owner.as_str(), entry.sequence, entry.layout), ("uid-1", 3, layout()));
         }
     }
 
@@ -311,6 +392,18 @@ mod tests {
             );
             let empty = Secret { data: None, ..secret };
             assert!(credentials(&empty).is_none());
+        }
+    }
+
+    #[test]
+    fn registries_that_somebody_changed_are_seen() {
+        for kind in [SecretType::DockerConfigJson, SecretType::Opaque] {
+            let mut secret = rendered(kind);
+            let config = secret.data.as_mut().unwrap().get_mut(DOCKER_CONFIG).unwrap();
+            config.0 = String::from_utf8(config.0.clone()).unwrap().replace("dhi.io", "example.com").into_bytes();
+            let (_, entry) = entry(secret);
+            assert!(entry.value_hash.is_some(), "the value is still there");
+            assert_eq!(entry.layout, "", "and the layout is not as written");
         }
     }
 

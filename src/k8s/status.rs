@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::{
     api::{
@@ -53,11 +54,23 @@ fn previous(token: &PreviousToken) -> Option<Previous> {
     Some(Previous { id, sequence: token.sequence, revocation: token.revocation_time.parse().ok()? })
 }
 
+/// The longest request that the status repeats as it is. An annotation may have 256 KiB, twice that and the status of the
+/// object could not be written.
+const REQUEST: usize = 256;
+
+/// A request as it is compared and remembered: of a long one, its hash.
+fn request(text: &String) -> String {
+    if text.len() <= REQUEST {
+        return text.clone();
+    }
+    format!("sha256:{}", data_encoding::HEXLOWER.encode(&Sha256::digest(text)))
+}
+
 /// The requests that an object carries.
 pub fn requests(object: &impl kube::ResourceExt, trigger: Option<&String>) -> LastHandled {
-    let annotation = |name: &str| object.annotations().get(name).filter(|text| !text.is_empty()).cloned();
+    let annotation = |name: &str| object.annotations().get(name).filter(|text| !text.is_empty()).map(request);
     LastHandled {
-        trigger: trigger.cloned(),
+        trigger: trigger.map(request),
         rotate: annotation(crate::api::ROTATE),
         revoke: annotation(crate::api::REVOKE),
     }
@@ -150,6 +163,25 @@ mod tests {
         assert_eq!(difference(&from, &from), None);
         let to = json!({"a": 1, "b": {"c": 4}, "e": [1], "f": {"g": 1}});
         assert_eq!(difference(&from, &to), Some(json!({"b": {"d": null, "c": 4}, "e": [1], "f": {"g": 1}})));
+    }
+
+    #[test]
+    fn a_long_request_is_remembered_by_its_hash() {
+        let carrying = |text: &str| {
+            let metadata = kube::core::ObjectMeta {
+                annotations: Some([(crate::api::ROTATE.to_owned(), text.to_owned())].into()),
+                ..Default::default()
+            };
+            let secret = k8s_openapi::api::core::v1::Secret { metadata, ..Default::default() };
+            requests(&secret, Some(&text.to_owned()))
+        };
+        let short = carrying(&"x".repeat(256));
+        assert_eq!(short.rotate.as_deref(), Some("x".repeat(256).as_str()));
+        let (one, other) = (carrying(&"x".repeat(200_000)), carrying(&format!("{}y", "x".repeat(199_999))));
+        assert_eq!(one.rotate.as_ref().map(String::len), Some(71));
+        assert_eq!(one.trigger, one.rotate);
+        assert_ne!(one.rotate, other.rotate, "a change of it is a new request");
+        assert_eq!(carrying("").rotate, None);
     }
 
     #[test]

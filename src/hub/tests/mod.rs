@@ -2,9 +2,11 @@
 
 mod answers;
 mod calls;
+mod limits;
 mod lists;
 mod logins;
 mod origin;
+mod properties;
 mod secrets;
 mod server;
 mod values;

@@ -112,7 +112,7 @@ proptest::proptest! {
         let joined = pieces.concat();
         for bytes in [body.as_slice(), text.as_bytes(), joined.as_bytes()] {
             let _ = wire::read::<wire::Page>(bytes);
-            let _ = wire::read::<wire::CreateAnswer>(bytes);
+            let _ = wire::read::<wire::ValueAnswer>(bytes);
             let _ = wire::read::<wire::LoginAnswer>(bytes);
         }
         let lasts = wire::lifetime(&text, NOW);

@@ -1,0 +1,4 @@
+#![no_main]
+//! `oat_operator::hub::fuzzing::endpoints` on what libFuzzer finds.
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oat_operator::hub::fuzzing::endpoints(data));

@@ -1,0 +1,4 @@
+#![no_main]
+//! `oat_operator::fuzzing::names` on what libFuzzer finds.
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oat_operator::fuzzing::names(data));
