@@ -10,7 +10,7 @@ use super::definition;
 use super::kinds::Kind;
 use super::names;
 use super::object::{finalizers, is_deleting, meta, owners};
-use crate::machinery::cel::check_object;
+use crate::machinery::cel::check_object_among;
 use crate::machinery::field::{FieldError, FieldErrorKind, child, index, key, same};
 
 /// A Secret's or ConfigMap's data may not be larger.
@@ -23,7 +23,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 #[must_use]
 pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let mut errors = metadata(kind, object);
-    errors.extend(specific(kind, object, None));
+    errors.extend(specific(kind, object, None, &errors));
     errors
 }
 
@@ -32,7 +32,7 @@ pub fn create(kind: &Kind, object: &Value) -> Vec<FieldError> {
 pub fn update(kind: &Kind, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = metadata_update(new, old);
     errors.extend(common_metadata(new));
-    errors.extend(specific(kind, new, Some(old)));
+    errors.extend(specific(kind, new, Some(old), &errors));
     errors
 }
 
@@ -105,9 +105,11 @@ fn metadata_update(new: &Value, old: &Value) -> Vec<FieldError> {
     errors
 }
 
-fn specific(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+/// `others`: what is wrong with the metadata.
+fn specific(kind: &Kind, new: &Value, old: Option<&Value>, others: &[FieldError]) -> Vec<FieldError> {
     if let Some(custom) = &kind.custom {
-        return custom_resource(kind, new, check_object(&custom.schema, &custom.rules, new, old));
+        let errors = check_object_among(others, &custom.schema, &custom.rules, new, old);
+        return custom_resource(kind, new, errors);
     }
     let mut errors = required(kind, new, old);
     errors.extend(match kind.kind.as_str() {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::duplicates;
 use super::failure::Failure;
 use super::kinds::{Kind, group_version};
 use super::object::{drop_empty_meta, drop_field, edit_meta};
@@ -54,7 +55,11 @@ pub struct Decoded {
 /// 400 if it is of another kind, has fields of wrong types, or unknown ones where these are refused.
 pub fn object(mut object: Value, kind: &Kind, validation: FieldValidation, raw: &[u8]) -> Result<Decoded, Failure> {
     identify(&mut object, kind, raw)?;
-    typed(object, kind, validation)
+    let twice = match validation {
+        FieldValidation::Ignore => Vec::new(),
+        FieldValidation::Warn | FieldValidation::Strict => duplicates::of(raw),
+    };
+    checked(object, kind, validation, twice.iter().map(|path| format!("duplicate field \"{path}\"")).collect())
 }
 
 /// Checks or fills in `apiVersion` and `kind`.
@@ -113,7 +118,17 @@ fn identify(object: &mut Value, kind: &Kind, raw: &[u8]) -> Result<(), Failure> 
 ///
 /// # Errors
 /// As `object`.
-pub fn typed(mut object: Value, kind: &Kind, validation: FieldValidation) -> Result<Decoded, Failure> {
+pub fn typed(object: Value, kind: &Kind, validation: FieldValidation) -> Result<Decoded, Failure> {
+    checked(object, kind, validation, Vec::new())
+}
+
+/// `warnings`: what is odd about the object's text already.
+fn checked(
+    mut object: Value,
+    kind: &Kind,
+    validation: FieldValidation,
+    mut warnings: Vec<String>,
+) -> Result<Decoded, Failure> {
     let refuse = |why: String| {
         Err(Failure::bad_request(format!(
             "{0} in version \"{1}\" cannot be handled as a {0}: {why}",
@@ -135,7 +150,7 @@ pub fn typed(mut object: Value, kind: &Kind, validation: FieldValidation) -> Res
         }
         (None, None) => Vec::new(),
     };
-    let mut warnings: Vec<String> = unknown.iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    warnings.extend(unknown.iter().map(|path| format!("unknown field \"{path}\"")));
     match validation {
         FieldValidation::Strict if !warnings.is_empty() => {
             return refuse(format!("strict decoding error: {}", warnings.join(", ")));
@@ -154,7 +169,10 @@ pub fn typed(mut object: Value, kind: &Kind, validation: FieldValidation) -> Res
 pub fn default(object: &mut Value, kind: &Kind) {
     drop_empty_meta(object);
     match &kind.custom {
-        Some(custom) => custom.schema.default(object),
+        Some(custom) => {
+            custom.schema.default(object);
+            custom.schema.drop_nulls(object);
+        }
         None => built_in_defaults(object, kind),
     }
 }

@@ -12,6 +12,7 @@ mod decode;
 mod definition;
 mod delete;
 mod discovery;
+mod duplicates;
 mod failure;
 mod handler;
 mod hands;

@@ -67,7 +67,7 @@ impl FieldErrorKind {
     /// Whether CEL rules are skipped while an error of this kind stands, as they could fail for the same cause.
     #[must_use]
     pub fn blocks_rules(self) -> bool {
-        matches!(self, Self::Required | Self::TooLong | Self::TooMany | Self::TypeInvalid)
+        matches!(self, Self::Required | Self::TooLong | Self::TooMany | Self::TypeInvalid | Self::NotSupported)
     }
 }
 
@@ -344,7 +344,7 @@ mod tests {
             (TypeInvalid, true),
             (Invalid, false),
             (Duplicate, false),
-            (NotSupported, false),
+            (NotSupported, true),
             (Forbidden, false),
         ] {
             assert_eq!(kind.blocks_rules(), blocks, "{kind:?}");

@@ -58,6 +58,28 @@ impl Structural {
         }
     }
 
+    /// Removes `null` from fields and map entries where it is no value; what has a default took it before. In lists it stays.
+    pub fn drop_nulls(&self, value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.retain(|name, value| {
+                    let empty = |schema: &Self| value.is_null() && !schema.nullable && schema.default.is_none();
+                    !self.field(name).is_some_and(empty)
+                });
+                for (name, value) in map.iter_mut() {
+                    if let Some(schema) = self.field(name) {
+                        schema.drop_nulls(value);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let Some(schema) = &self.items else { return };
+                items.iter_mut().for_each(|item| schema.drop_nulls(item));
+            }
+            _ => {}
+        }
+    }
+
     /// Removes what the schema does not know from a whole object and returns the paths of what it removed, in order.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
         let mut removed = Vec::new();
@@ -191,6 +213,19 @@ mod tests {
         with_default["default"] = json!({});
         defaulted(json!({"a": with_default}), json!({}), json!({"a": {"b": "x"}}));
         defaulted(json!({"a": with_default}), json!({"a": {"b": "y"}}), json!({"a": {"b": "y"}}));
+    }
+
+    #[test]
+    fn null_is_no_value_where_the_schema_does_not_say_so() {
+        let text = json!({"type": "string"});
+        let schema = Structural::parse(&json!({"type": "object", "properties": {
+            "a": text, "n": {"type": "string", "nullable": true}, "l": {"type": "array", "items": text},
+            "m": {"type": "object", "additionalProperties": text},
+        }}))
+        .unwrap();
+        let mut value = json!({"a": null, "n": null, "l": [null], "m": {"x": null, "y": "z"}, "unknown": null});
+        schema.drop_nulls(&mut value);
+        assert_eq!(value, json!({"n": null, "l": [null], "m": {"y": "z"}, "unknown": null}));
     }
 
     #[test]

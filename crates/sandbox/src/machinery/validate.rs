@@ -58,6 +58,8 @@ fn node(schema: &Structural, value: &Value, old: Option<&Value>, path: &str, err
             found,
             format!("{path} in body must be of type {wanted}: \"{found}\""),
         ));
+        // What is permitted is asked of a value of any type.
+        allowed(&schema.limits, value, path, errors);
         return;
     }
     allowed(&schema.limits, value, path, errors);
@@ -108,22 +110,7 @@ fn allowed(limits: &Limits, value: &Value, path: &str, errors: &mut Vec<FieldErr
 }
 
 fn string(limits: &Limits, text: &str, path: &str, errors: &mut Vec<FieldError>) {
-    let length = text.chars().count() as u64;
-    if let Some(max) = limits.max_length
-        && length > max
-    {
-        errors.push(FieldError::too_long(path, max));
-    }
-    if let Some(min) = limits.min_length
-        && length < min
-    {
-        errors.push(FieldError::invalid(path, text, format!("{path} in body should be at least {min} chars long")));
-    }
-    if let Some((pattern, regex)) = &limits.pattern
-        && !regex.is_match(text)
-    {
-        errors.push(FieldError::invalid(path, text, format!("{path} in body should match '{pattern}'")));
-    }
+    errors.extend(misshapen(limits, text, path));
     if let Some(format) = &limits.format
         && !formats::holds(format, text)
     {
@@ -133,6 +120,19 @@ fn string(limits: &Limits, text: &str, path: &str, errors: &mut Vec<FieldError>)
             format!("{path} in body must be of type {format}: {}", super::field::quote(text)),
         ));
     }
+}
+
+/// The first of a text's limits that it breaks: the real server looks no further either.
+fn misshapen(limits: &Limits, text: &str, path: &str) -> Option<FieldError> {
+    let length = text.chars().count() as u64;
+    if let Some(max) = limits.max_length.filter(|max| length > *max) {
+        return Some(FieldError::too_long(path, max));
+    }
+    if let Some(min) = limits.min_length.filter(|min| length < *min) {
+        return Some(FieldError::invalid(path, text, format!("{path} in body should be at least {min} chars long")));
+    }
+    let (pattern, _) = limits.pattern.as_ref().filter(|(_, regex)| !regex.is_match(text))?;
+    Some(FieldError::invalid(path, text, format!("{path} in body should match '{pattern}'")))
 }
 
 fn number(schema: &Structural, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
@@ -282,14 +282,22 @@ fn duplicates(schema: &Structural, value: &Value, path: &str, errors: &mut Vec<F
                     Value::Object(keys.filter_map(|k| Some((k.clone(), map.get(k)?.clone()))).collect())
                 }),
             };
-            let mut seen: Vec<Value> = Vec::new();
+            // A value is named where it comes for the second time, and not again.
+            let mut seen: Vec<(Value, bool)> = Vec::new();
             for (i, item) in items.iter().enumerate() {
                 let here = index(path, i);
+                if schema.list_type == ListType::Map && !item.is_object() {
+                    let detail = "must be an object for an array of list-type map";
+                    errors.push(FieldError::invalid(&here, item.clone(), detail));
+                }
                 if let Some(key) = keyed(item) {
-                    if seen.iter().any(|s| same(s, &key)) {
-                        errors.push(FieldError::duplicate(&here, key));
-                    } else {
-                        seen.push(key);
+                    match seen.iter_mut().find(|(s, _)| same(s, &key)) {
+                        Some((_, true)) => {}
+                        Some((_, named)) => {
+                            *named = true;
+                            errors.push(FieldError::duplicate(&here, key));
+                        }
+                        None => seen.push((key, false)),
                     }
                 }
                 if let Some(inner) = &schema.items {

@@ -90,11 +90,23 @@ impl CelRules {
 /// Everything that is wrong with an object: its values, then the rules, unless errors stand that may trip them.
 #[must_use]
 pub fn check_object(schema: &Structural, rules: &CelRules, new: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    check_object_among(&[], schema, rules, new, old)
+}
+
+/// The same where errors stand already, such as those of the metadata: they stop the rules too. They are not repeated.
+#[must_use]
+pub fn check_object_among(
+    others: &[FieldError],
+    schema: &Structural,
+    rules: &CelRules,
+    new: &Value,
+    old: Option<&Value>,
+) -> Vec<FieldError> {
     let mut errors = schema.validate(new, old);
     if rules.is_empty() {
         return errors;
     }
-    if errors.iter().any(|e| e.kind.blocks_rules()) {
+    if errors.iter().chain(others).any(|e| e.kind.blocks_rules()) {
         errors.push(FieldError::invalid(
             "",
             Value::Null,

@@ -268,7 +268,7 @@ fn rules_wait_until_the_values_are_sound() {
     assert_eq!(check(json!({"a": "long"})), ["f.a: Too long: may not be more than 3 bytes", skipped]);
     assert_eq!(
         check(json!({"a": "no", "b": "y"})),
-        ["f.b: Unsupported value: \"y\": supported values: \"x\"", "f: Invalid value: m"]
+        ["f.b: Unsupported value: \"y\": supported values: \"x\"", skipped]
     );
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use kube_cel::KubeCelExt as _;
 use kube_cel::cel::objects::Key;
-use kube_cel::cel::{Context, Program, ResolveResult, Value as Cel};
+use kube_cel::cel::{Context, ExecutionError, Program, ResolveResult, Value as Cel};
 use serde_json::{Map, Value};
 
 use super::super::field::same;
@@ -46,11 +46,53 @@ static BYTES: LazyLock<Option<Program>> = LazyLock::new(|| Program::compile("bas
 /// All functions of a real server's rules; `type()`, which the interpreter lacks, answers with the name of the type.
 pub(super) fn context() -> Context<'static> {
     let mut context = Context::default().with_all();
+    context.add_function("duration", go_duration);
     context.add_function("type", |value: Cel| -> ResolveResult { Ok(words(type_name(&value))) });
     for name in ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type"] {
         context.add_variable_from_value(name, words(name));
     }
     context
+}
+
+/// `duration()` up to what Go's type holds: 292 years. The interpreter's own knows no end.
+fn go_duration(text: Arc<String>) -> ResolveResult {
+    let wrong = |why: &str| Err(ExecutionError::function_error("duration", why));
+    // The interpreter's own also takes spaces at the end.
+    if nanoseconds(&text).is_none_or(|sum| sum.abs() >= 9_223_372_036_854_775_807.0) {
+        return wrong("type conversion error from 'string' to 'google.protobuf.Duration'");
+    }
+    let Some(program) = DURATION.as_ref() else { return wrong("is not to be had") };
+    let mut plain = Context::default();
+    plain.add_variable_from_value("text", words(&text));
+    program.execute(&plain)
+}
+
+/// Roughly how long a duration is; `None` for what Go doesn't read.
+fn nanoseconds(text: &str) -> Option<f64> {
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let mut sum = 0.0;
+    if rest == "0" {
+        return Some(sum);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len()));
+        let unit = match unit {
+            "h" => 3.6e12,
+            "m" => 6e10,
+            "s" => 1e9,
+            "ms" => 1e6,
+            "us" | "\u{b5}s" | "\u{3bc}s" => 1e3,
+            "ns" => 1.0,
+            _ => return None,
+        };
+        sum += number.parse::<f64>().ok()? * unit;
+        rest = after;
+    }
+    Some(sum)
 }
 
 fn type_name(value: &Cel) -> &'static str {
@@ -92,6 +134,8 @@ pub(super) fn from_json(
     match value {
         Value::String(text) => string(text, schema, context),
         Value::Number(n) if schema.kind.as_deref() == Some("number") => Cel::Float(n.as_f64().unwrap_or(f64::NAN)),
+        // The real server refuses to compare an integer that was written with a fraction or an exponent, and so does this.
+        Value::Number(n) if schema.kind.as_deref() == Some("integer") && n.is_f64() => words(&n.to_string()),
         Value::Array(items) => {
             let Some(inner) = &schema.items else {
                 return plain(value);
@@ -116,6 +160,10 @@ fn object(
     let is_object = is_root || schema.embedded;
     let mut out: HashMap<Key, Cel> = HashMap::with_capacity(map.len());
     for (name, value) in map {
+        // A field that may be null and is: for `has()` it is not there.
+        if value.is_null() && schema.properties.contains_key(name) {
+            continue;
+        }
         let (key, converted) = match (schema.field(name), name.as_str()) {
             (_, "metadata") if is_object => (name.clone(), metadata(value)),
             (_, "apiVersion" | "kind") if is_object => (name.clone(), plain(value)),
@@ -205,6 +253,22 @@ fn plain(value: &Value) -> Cel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_end_where_go_ends_them() {
+        let holds = |text: &str| {
+            let program = Program::compile("duration(text) > duration('0s')").unwrap();
+            let mut context = context();
+            context.add_variable_from_value("text", words(text));
+            program.execute(&context)
+        };
+        for good in ["1h", "1h30m", "1.5s", "2562047h"] {
+            assert_eq!(holds(good), Ok(Cel::Bool(true)), "{good}");
+        }
+        for bad in ["2562048h", "999999999h", "99999999999999999999h", "-2562048h", "1d", "", "1h ", "1h-1h"] {
+            assert!(holds(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_are_escaped_as_documented() {
