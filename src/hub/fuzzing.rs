@@ -51,6 +51,7 @@ static CLIENT: LazyLock<(Handle, Arc<Shared>)> = LazyLock::new(|| {
         },
         http: Err("a client that can't send".into()),
         clock: Clock::manual(NOW),
+        permit: crate::permit::Permit::always(),
         observer: Arc::new(Nobody),
         gate: Gate::new(1, 0),
         budget: Mutex::default(),
