@@ -113,32 +113,14 @@ async fn pass(context: &Context, key: &Key) -> End {
 async fn take(pass: &mut Pass<'_>, step: Step, view: &mut View) -> Result<bool, Stop> {
     let before = view.clone();
     let outcome = pass.apply(&step, view).await?;
-    tracing::debug!(step = name(&step), "taken");
     let reference = pass.object.object_ref(&());
     view.absorb(&step, outcome.clone(), pass.context.clock.now());
+    // The model has every edge that the operator takes: the scenarios look for these lines.
+    tracing::debug!(edge = plan::edge(&before, &step, &outcome, view), "taken");
     pass.memo.follow(view);
     pass.context.memos.put(&view.object.uid, pass.memo.clone());
     report::tell(pass.context, &reference, &step, &outcome, &before).await;
     Ok(!matches!(outcome, plan::Outcome::Released))
-}
-
-fn name(step: &Step) -> &'static str {
-    match step {
-        Step::AddFinalizer => "AddFinalizer",
-        Step::Refresh => "Refresh",
-        Step::Confirm(_) => "Confirm",
-        Step::Create(_) => "Create",
-        Step::Prove => "Prove",
-        Step::Fetch(_) => "Fetch",
-        Step::Publish(_) => "Publish",
-        Step::Touch(_) => "Touch",
-        Step::Remember(_) => "Remember",
-        Step::Update(..) => "Update",
-        Step::Delete(..) => "Delete",
-        Step::Remove(_) => "Remove",
-        Step::Blank(_) => "Blank",
-        Step::Release { .. } => "Release",
-    }
 }
 
 /// The status, if it differs, and when to look again.

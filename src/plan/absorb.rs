@@ -215,7 +215,9 @@ impl View {
     fn drop_spent_hand(&mut self) {
         let Some(hand) = &self.hand else { return };
         let remembered = self.memory.token.as_ref().is_some_and(|token| token.id == hand.token.id);
-        if remembered && life::in_place(self, &hand.token) {
+        // Taken from a Secret on the word of an old status, or overtaken by another leader: it goes nowhere any more.
+        let overtaken = self.memory.token.as_ref().is_some_and(|token| token.sequence > hand.token.sequence);
+        if overtaken || remembered && life::in_place(self, &hand.token) {
             self.hand = None;
         }
     }

@@ -103,7 +103,7 @@ fn first_list(account: &Account) -> Next {
 }
 
 /// Whether the annotation `revoke` asks for something that has not been done.
-fn revoke_pending(view: &View) -> bool {
+pub(super) fn revoke_pending(view: &View) -> bool {
     view.object.requests.revoke.is_some() && view.object.requests.revoke != view.memory.handled.revoke
 }
 
@@ -479,7 +479,7 @@ fn overtakes(secret: &Secret, token: &Remembered) -> bool {
     held(secret).is_some_and(ahead) && !carries(secret, token)
 }
 
-fn held(secret: &Secret) -> Option<&Held> {
+pub(super) fn held(secret: &Secret) -> Option<&Held> {
     match &secret.state {
         SecretState::Ours(held) => Some(held),
         SecretState::Absent | SecretState::Foreign => None,

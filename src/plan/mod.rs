@@ -30,6 +30,7 @@ mod decide;
 mod facts;
 mod farewell;
 mod life;
+mod outline;
 mod quota;
 pub mod schedule;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use std::{
 use jiff::Timestamp;
 
 pub use decide::{decide, outlook};
+pub use outline::edge;
 
 use crate::api::{
     conditions::{Facts, Reason},

@@ -215,7 +215,7 @@ fn files_are_short_and_say_what_they_are() {
     }
     // In main.rs the documentation of the program itself stands first.
     let modules = |source: &Source| source.path != "src/main.rs" && !source.text.trim().is_empty();
-    for source in ["src", "crates/sandbox/src", "tests/it"].into_iter().flat_map(production).filter(modules) {
+    for source in ["src", "crates/sandbox/src", "crates/model/tests", "tests/it"].into_iter().flat_map(production).filter(modules) {
         if !source.text.starts_with("//!") {
             complaints.push(format!("{} does not open with `//!`", source.path));
         }
@@ -226,7 +226,7 @@ fn files_are_short_and_say_what_they_are() {
 #[test]
 fn all_tests_run_and_wait_for_conditions() {
     let mut complaints = Vec::new();
-    for source in ["src", "crates/sandbox/src", "tests"].into_iter().flat_map(sources) {
+    for source in ["src", "crates/sandbox/src", "crates/model/tests", "tests"].into_iter().flat_map(sources) {
         for (number, line) in source.text.lines().enumerate() {
             let line = line.trim_start();
             if line.starts_with("#[ignore") {

@@ -14,7 +14,6 @@ mod generated;
 mod life;
 mod load;
 mod manifests;
-mod model;
 mod outages;
 mod pauses;
 mod replicas;

@@ -424,3 +424,15 @@ fn requests_are_handled_by_the_token_that_was_made_for_them() {
     assert_eq!(case.view.memory.handled, handled);
     assert!(case.answer().starts_with("rest Settled, ready, wake 1h"), "{}", case.answer());
 }
+
+/// Found by the model: a leader whose watch was behind took the value of an older token from a Secret, and wrote it over
+/// a newer one.
+#[test]
+fn a_value_that_the_status_has_overtaken_is_dropped() {
+    let mut case = settled_at(2).proved(1);
+    case.view.see_current();
+    assert!(case.view.hand.is_none());
+    let mut newer = settled_at(2).proved(3);
+    newer.view.see_current();
+    assert!(newer.view.hand.is_some());
+}

@@ -43,6 +43,21 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant { name: "room is not made", under: "emergency", decide: no_room },
     Mutant { name: "an older value is written over a newer one", under: "a new name and crashes", decide: backwards },
+    Mutant { name: "a token that is refused is kept", under: "refusals", decide: keep_refused },
+    Mutant { name: "there is no finalizer", under: "a short life", decide: unbound },
+    Mutant { name: "an emergency means the current token only", under: "emergency", decide: spare_former },
+    Mutant { name: "Secrets that are not asked for any more stay", under: "edits", decide: keep_surplus },
+    Mutant { name: "edits are not taken to Docker Hub", under: "edits", decide: no_edit },
+    Mutant { name: "a former token works on while the object is inactive", under: "edits", decide: no_silence },
+    Mutant { name: "what is handled is not remembered", under: "rotation", decide: forget_handled },
+    Mutant { name: "nothing is ever due", under: "schedule", decide: never_due },
+    Mutant { name: "the end forgets former tokens", under: "deletion", decide: forget_at_end },
+    Mutant { name: "what is let go keeps its marker", under: "a token that stays", decide: keep_marker },
+    Mutant { name: "a Secret that stays keeps a value that dies", under: "a token that stays", decide: no_blank },
+    Mutant { name: "leftovers go up to what was sent", under: "create", decide: sweep_sent },
+    Mutant { name: "a newer value is left alone for ever", under: "two replicas", decide: ignore_newer },
+    Mutant { name: "the limit is not looked at", under: "places", decide: no_limit },
+    Mutant { name: "rotations leave the last place free", under: "places", decide: timid },
 ];
 
 /// The real decision for a view that was changed first.
@@ -217,4 +232,152 @@ fn backwards(view: &View, now: Timestamp) -> Decision {
 
 fn asked(view: &View) -> bool {
     view.object.requests.rotate != view.memory.handled.rotate
+}
+
+fn keep_refused(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Delete(_, Why::Unproved)) => rest(view, now),
+        decision => decision,
+    }
+}
+
+fn unbound(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| view.object.finalizer |= view.object.deleting.is_none())
+}
+
+/// Changes what the list shows.
+fn relist(view: &mut View, change: impl FnOnce(&mut oat_operator::plan::List)) {
+    if let Organization::Known(account) = &mut view.organization
+        && let Some(list) = &mut account.list
+    {
+        change(list);
+    }
+}
+
+fn pending(view: &View) -> bool {
+    view.object.requests.revoke != view.memory.handled.revoke
+}
+
+fn spare_former(view: &View, now: Timestamp) -> Decision {
+    let current = view.memory.token.as_ref().map(|token| token.id.clone());
+    changed(view, now, |view| {
+        if pending(view) {
+            relist(view, |list| list.tokens.retain(|id, _| Some(id) == current.as_ref()));
+        }
+    })
+}
+
+fn keep_surplus(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Remove(_)) if view.object.deleting.is_none() => rest(view, now),
+        decision => decision,
+    }
+}
+
+fn no_edit(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Update(_, change)) if change.description.is_some() => rest(view, now),
+        decision => decision,
+    }
+}
+
+fn no_silence(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Update(id, _)) if view.memory.token.as_ref().is_some_and(|token| token.id != id) => {
+            rest(view, now)
+        }
+        Decision::Step(Step::Delete(_, Why::Replaced)) if !active(view) => rest(view, now),
+        decision => decision,
+    }
+}
+
+fn active(view: &View) -> bool {
+    view.object.wanted.as_ref().is_ok_and(|wanted| wanted.active)
+}
+
+fn forget_handled(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Remember(mut memory)) => {
+            memory.handled.clone_from(&view.memory.handled);
+            Decision::Step(Step::Remember(memory))
+        }
+        decision => decision,
+    }
+}
+
+fn never_due(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| {
+        view.memory.token.iter_mut().for_each(|token| (token.created, token.expires) = (None, None))
+    })
+}
+
+fn forget_at_end(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| {
+        if view.object.deleting.is_some() {
+            view.memory.previous.clear();
+            let current = view.memory.token.as_ref().map(|token| token.id.clone());
+            relist(view, |list| list.tokens.retain(|id, _| Some(id) == current.as_ref()));
+        }
+    })
+}
+
+fn keep_marker(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Update(..)) if view.object.deleting.is_some() => {
+            Decision::Step(Step::Release { abandoned: false })
+        }
+        decision => decision,
+    }
+}
+
+fn no_blank(view: &View, now: Timestamp) -> Decision {
+    changed(view, now, |view| {
+        if view.object.deleting.is_some() {
+            view.secrets.clear();
+        }
+    })
+}
+
+fn sweep_sent(view: &View, now: Timestamp) -> Decision {
+    let known = |id: &oat_operator::api::names::TokenId| {
+        let hand = view.hand.as_ref().is_some_and(|hand| hand.token.id == *id);
+        let current = view.memory.token.as_ref().is_some_and(|token| token.id == *id);
+        hand || current || view.memory.previous.iter().any(|previous| previous.id == *id)
+    };
+    let left = listed(view).find(|id| !known(id)).cloned();
+    match left {
+        Some(id) if view.object.deleting.is_none() && view.session.tried > 0 => {
+            Decision::Step(Step::Delete(id, Why::Orphan))
+        }
+        _ => decide(view, now),
+    }
+}
+
+fn ignore_newer(view: &View, now: Timestamp) -> Decision {
+    let Some(token) = view.memory.token.clone() else { return decide(view, now) };
+    changed(view, now, |view| {
+        for secret in &mut view.secrets {
+            if let SecretState::Ours(held) = &mut secret.state
+                && held.sequence > token.sequence
+            {
+                (held.sequence, held.value_hash) = (token.sequence, Some(token.value_hash.clone()));
+            }
+        }
+    })
+}
+
+fn limited(view: &View, now: Timestamp, limit: impl FnOnce(u32) -> u32) -> Decision {
+    changed(view, now, |view| {
+        if let Organization::Known(account) = &mut view.organization {
+            account.limit = limit(account.limit);
+        }
+    })
+}
+
+fn no_limit(view: &View, now: Timestamp) -> Decision {
+    limited(view, now, |_| u32::MAX)
+}
+
+fn timid(view: &View, now: Timestamp) -> Decision {
+    limited(view, now, |limit| limit - 1)
 }

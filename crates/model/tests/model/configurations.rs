@@ -1,0 +1,135 @@
+//! What is allowed to happen in each exploration, and how often at most.
+
+use super::{
+    operator::Operator,
+    world::{Budget, Start},
+};
+
+const NONE: Budget = Budget {
+    crash: 0,
+    lost: 0,
+    late: 0,
+    refuse: 0,
+    lag: 0,
+    rotate: 0,
+    revoke: 0,
+    toggle: 0,
+    edit: 0,
+    rename: 0,
+    delete: 0,
+    secret: 0,
+    hub: 0,
+    places: 0,
+    tick: 0,
+};
+
+type Configuration = (&'static str, Start, Budget);
+
+/// Those of every run. With a crash and a late write, the crash may be a Lease that moves, and the write lands past it.
+const USUAL: &[Configuration] = &[
+    ("create", Start::New, Budget { crash: 1, lost: 1, late: 1, ..NONE }),
+    ("refusals", Start::New, Budget { refuse: 3, lost: 1, crash: 1, ..NONE }),
+    ("rotation", Start::Settled, Budget { crash: 1, lost: 1, late: 1, rotate: 1, ..NONE }),
+    ("schedule", Start::Settled, Budget { crash: 1, lost: 1, tick: 3, ..NONE }),
+    ("emergency", Start::Settled, Budget { crash: 1, lost: 1, rotate: 1, revoke: 1, ..NONE }),
+    ("edits", Start::Settled, Budget { toggle: 2, edit: 1, rename: 1, rotate: 1, tick: 1, ..NONE }),
+    ("a new name and crashes", Start::Settled, Budget { toggle: 1, rename: 1, rotate: 1, crash: 1, ..NONE }),
+    ("changed Secrets", Start::Settled, Budget { secret: 2, rotate: 1, crash: 1, tick: 1, ..NONE }),
+    ("two Secrets", Start::Two, Budget { refuse: 1, secret: 1, rotate: 1, tick: 2, ..NONE }),
+    ("hands at Docker Hub", Start::Settled, Budget { hub: 2, rotate: 1, tick: 1, ..NONE }),
+    ("deletion", Start::Settled, Budget { delete: 1, crash: 1, lost: 1, late: 1, rotate: 1, ..NONE }),
+    ("a token that stays", Start::Retained, Budget { delete: 1, crash: 1, lost: 1, rotate: 1, secret: 1, ..NONE }),
+    ("a short life", Start::New, Budget { delete: 1, crash: 1, lost: 1, ..NONE }),
+    ("restored without its status", Start::Restored, Budget { crash: 1, lost: 1, late: 1, ..NONE }),
+    ("two replicas", Start::Settled, Budget { crash: 2, late: 2, rotate: 1, ..NONE }),
+    ("two replicas, lost answers", Start::Settled, Budget { crash: 2, late: 2, lost: 1, rotate: 1, ..NONE }),
+    ("create, crashed twice", Start::New, Budget { crash: 2, lost: 1, late: 1, tick: 1, ..NONE }),
+    (
+        "deletion of a changed Secret",
+        Start::Settled,
+        Budget { crash: 1, late: 1, lost: 1, delete: 1, rotate: 1, secret: 1, ..NONE },
+    ),
+    ("two that are behind", Start::Settled, Budget { crash: 2, late: 1, lag: 2, rotate: 1, rename: 1, ..NONE }),
+    ("two replicas, a Secret dropped", Start::Settled, Budget { crash: 1, late: 1, secret: 1, rotate: 1, ..NONE }),
+    ("a standby that is behind", Start::Settled, Budget { crash: 1, late: 1, lag: 1, rotate: 1, ..NONE }),
+    ("stale views", Start::Settled, Budget { lag: 1, toggle: 1, rename: 1, rotate: 1, ..NONE }),
+];
+
+/// With a limit of places, of which somebody else has one.
+const CROWDED: &[(u8, Configuration)] =
+    &[(3, ("places", Start::Settled, Budget { places: 2, rotate: 1, crash: 1, ..NONE }))];
+
+/// What the large run has besides.
+const LARGE: &[Configuration] = &[
+    ("emergency, over time", Start::Settled, Budget { crash: 1, lost: 1, rotate: 1, revoke: 1, tick: 1, ..NONE }),
+    ("hands at Docker Hub, crashes", Start::Settled, Budget { hub: 2, rotate: 1, crash: 1, tick: 1, ..NONE }),
+    ("two Secrets, lost answers", Start::Two, Budget { refuse: 1, lost: 1, secret: 1, rotate: 1, tick: 2, ..NONE }),
+    ("rotation, over time", Start::Settled, Budget { crash: 1, lost: 1, late: 1, rotate: 1, tick: 1, ..NONE }),
+    (
+        "edits and crashes",
+        Start::Settled,
+        Budget { toggle: 2, edit: 1, rename: 1, rotate: 1, crash: 1, tick: 1, ..NONE },
+    ),
+];
+
+fn operator(limit: Option<u8>, (name, start, budget): Configuration) -> (String, Operator) {
+    (name.to_owned(), Operator { limit, ..Operator::new(start, budget) })
+}
+
+fn usual() -> impl Iterator<Item = (String, Operator)> {
+    let crowded = CROWDED.iter().map(|(limit, rest)| operator(Some(*limit), *rest));
+    USUAL.iter().map(|one| operator(None, *one)).chain(crowded)
+}
+
+/// All of a run: see the crate's documentation for `OAT_MODEL`.
+pub fn all() -> Vec<(String, Operator)> {
+    let large = LARGE.iter().map(|one| operator(None, *one));
+    match std::env::var("OAT_MODEL").ok() {
+        None => usual().collect(),
+        Some(chosen) if chosen == "large" => usual().chain(large).collect(),
+        Some(chosen) if chosen.contains('=') => vec![(chosen.clone(), made_up(&chosen))],
+        Some(chosen) => usual().chain(large).filter(|(name, _)| *name == chosen).collect(),
+    }
+}
+
+/// One of them.
+pub fn named(name: &str) -> Operator {
+    usual().find(|(known, _)| known == name).unwrap().1
+}
+
+/// `Settled crash=1 late=2 limit=3`.
+fn made_up(text: &str) -> Operator {
+    let (mut start, mut budget, mut limit) = (Start::Settled, NONE, None);
+    for word in text.split_whitespace() {
+        let Some((name, number)) = word.split_once('=') else {
+            let starts = [Start::New, Start::Settled, Start::Two, Start::Retained, Start::Restored];
+            start = starts.into_iter().find(|start| format!("{start:?}") == word).unwrap();
+            continue;
+        };
+        let number: u8 = number.parse().unwrap();
+        let field = match name {
+            "limit" => {
+                limit = Some(number);
+                continue;
+            }
+            "crash" => &mut budget.crash,
+            "lost" => &mut budget.lost,
+            "late" => &mut budget.late,
+            "refuse" => &mut budget.refuse,
+            "lag" => &mut budget.lag,
+            "rotate" => &mut budget.rotate,
+            "revoke" => &mut budget.revoke,
+            "toggle" => &mut budget.toggle,
+            "edit" => &mut budget.edit,
+            "rename" => &mut budget.rename,
+            "delete" => &mut budget.delete,
+            "secret" => &mut budget.secret,
+            "hub" => &mut budget.hub,
+            "places" => &mut budget.places,
+            "tick" => &mut budget.tick,
+            other => panic!("{other} is no kind of event"),
+        };
+        *field = number;
+    }
+    Operator { limit, ..Operator::new(start, budget) }
+}

@@ -1,0 +1,150 @@
+//! The protocol, checked in every interleaving: the operator's own `decide` and `absorb` against a world that loses
+//! answers, commits late, crashes the operator, moves its Lease, shows it the past, and is edited by hand.
+//!
+//! Reading order: [`world`] (the state and what may happen), [`operator`] (the model, and what is none of the operator's
+//! doing), [`views`] (what the planner is shown), [`apply`] and [`effects`] (a step as the controller carries it out),
+//! [`flying`] (writes that land when nobody waits for them any more), [`rules`] (what must never be, and what must come
+//! about), [`configurations`] (the bounds), [`mutants`] (planners that are broken in ways that the rules must notice),
+//! [`tables`] (the planner is pure: what it said once is kept).
+//!
+//! ```text
+//! cargo test --test model                                            the usual configurations, and the mutants
+//! OAT_MODEL=large cargo test --release --test model configurations   the large run, 100 million states
+//! OAT_MODEL="two replicas" cargo test --test model configurations    one configuration
+//! OAT_MODEL="Two crash=1 late=1 tick=2" cargo test --test model configurations    one that is made up
+//! ```
+//!
+//! Two replicas: whoever leads looks before each write whether it still does, and its process ends when it doesn't. So
+//! all that is left of a former leader is what it had begun to write, with the preconditions that it had. Those writes
+//! land at any later time, or never; the next leader begins with what its own watches show, which may be the past.
+//!
+//! Bounds: one object, two Secrets, a clock of a few ticks, and so many faults of each kind as a configuration allows.
+//! A pass works on what it saw when it began, however long ago that was.
+//!
+//! The one exception to S1: a Secret that a late write makes where there was none, while the leader is about to delete
+//! the token or has done so. The leader repairs it in its next pass.
+//!
+//! Never: a rule about tokens. What is told again here is only what the world does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod apply;
+mod configurations;
+mod effects;
+mod flying;
+mod mutants;
+mod operator;
+mod rules;
+mod tables;
+mod views;
+mod world;
+
+use std::collections::BTreeSet;
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use mutants::MUTANTS;
+use operator::{Flaw, Operator};
+
+/// Explores all of it and shows how large it was.
+#[track_caller]
+fn explore(name: &str, model: Operator) -> usize {
+    let seen = model.seen.clone();
+    let begun = std::time::Instant::now();
+    let checker = model.checker().threads(2).spawn_bfs().join();
+    let states = checker.unique_state_count();
+    println!(
+        "{name}: {states} distinct states, {} generated, depth {}, {:?}",
+        checker.state_count(),
+        checker.max_depth(),
+        begun.elapsed()
+    );
+    if let Some((rule, path)) = checker.discoveries().into_iter().next() {
+        let last = path.last_state().clone();
+        let why = (last.broken, rules::settles(checker.model(), &last));
+        let way = rules::way(checker.model(), &last);
+        panic!("{name}: {rule} does not hold: {why:?} after {:#?}\nthen {way:#?}\n{last:?}", path.into_actions());
+    }
+    assert!(checker.is_done(), "{name} was cut off");
+    println!(
+        "    {} views, {} decisions, {} outcomes, {} edges",
+        seen.views.len(),
+        seen.decisions.len(),
+        seen.absorbed.len(),
+        seen.edges.lock().unwrap().len()
+    );
+    states
+}
+
+#[test]
+fn all_configurations_hold() {
+    let (mut total, mut steps, mut edges) = (0, BTreeSet::new(), BTreeSet::new());
+    let chosen = configurations::all();
+    let all = chosen.len() > 1;
+    for (name, model) in chosen {
+        let seen = model.seen.clone();
+        total += explore(&name, model);
+        steps.append(&mut seen.steps.lock().unwrap());
+        edges.append(&mut seen.edges.lock().unwrap());
+    }
+    println!("{total} distinct states in all");
+    if !all {
+        return;
+    }
+    println!("{} edges", edges.len());
+    // Nothing holds by never happening.
+    let expected = [
+        "AddFinalizer",
+        "Blank",
+        "Confirm",
+        "Create",
+        "Delete Farewell",
+        "Delete Orphan",
+        "Delete Replaced",
+        "Delete Revoked",
+        "Delete Unproved",
+        "Fetch",
+        "Prove",
+        "Publish",
+        "Refresh",
+        "Release",
+        "Remember",
+        "Remove",
+        "Update",
+    ];
+    let never: Vec<_> = expected.into_iter().filter(|step| !steps.contains(step)).collect();
+    assert!(never.is_empty(), "{never:?} never happens");
+}
+
+#[test]
+fn every_mutant_is_killed() {
+    let mut survivors = Vec::new();
+    for mutant in MUTANTS {
+        let model = Operator { decide: mutant.decide, ..configurations::named(mutant.under) };
+        let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        let rules: Vec<_> = checker.discoveries().into_keys().collect();
+        println!("{}: {rules:?} after {} states", mutant.name, checker.unique_state_count());
+        if rules.is_empty() {
+            survivors.push(mutant.name);
+        }
+    }
+    assert!(survivors.is_empty(), "not noticed: {survivors:?}");
+}
+
+/// What the code around the planner must do: each rule is needed.
+#[test]
+fn every_flaw_around_the_planner_is_noticed() {
+    let flaws = [
+        (Flaw::WritesAnyway, "two replicas"),
+        (Flaw::AppliesFirst, "two replicas, a Secret dropped"),
+        (Flaw::RemembersAnyway, "two replicas"),
+        (Flaw::RepeatsCreate, "create"),
+    ];
+    for (flaw, under) in flaws {
+        let model = Operator { flaw, ..configurations::named(under) };
+        let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        let rules: Vec<_> = checker.discoveries().into_keys().collect();
+        println!("{flaw:?}: {rules:?} after {} states", checker.unique_state_count());
+        assert!(!rules.is_empty(), "{flaw:?} is not noticed");
+    }
+}

@@ -1,0 +1,381 @@
+//! The state of the world and of the operator in it, and what may happen.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use oat_operator::{
+    api::names::TokenId,
+    plan::{self, Hand, Memory, SecretKey, Session, View},
+};
+
+pub use super::tables::Shared;
+
+/// How often each kind of fault, edit or passing of time may happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// The operator dies or loses its Lease, and another begins.
+    pub crash: u8,
+    /// A call fails, before or after it was carried out, and nobody knows which.
+    pub lost: u8,
+    /// A write is carried out after its caller gave up: in the same term, or past it.
+    pub late: u8,
+    /// A call is refused, clearly; or one of several Secrets can't be written.
+    pub refuse: u8,
+    /// What a replica watches falls behind, for as long as it likes.
+    pub lag: u8,
+    /// Somebody asks for a rotation.
+    pub rotate: u8,
+    /// Somebody asks for an emergency.
+    pub revoke: u8,
+    /// `spec.active` changes.
+    pub toggle: u8,
+    /// `spec.description` changes.
+    pub edit: u8,
+    /// `spec.secret.name` changes.
+    pub rename: u8,
+    /// The object is deleted.
+    pub delete: u8,
+    /// A Secret is deleted or changed by hand.
+    pub secret: u8,
+    /// A token is deleted or deactivated by hand.
+    pub hub: u8,
+    /// Somebody else makes or deletes a token of the organization.
+    pub places: u8,
+    /// Time passes: overlaps end after one tick, renewals are due after two, tokens expire after three.
+    pub tick: u8,
+}
+
+/// How it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Somebody just made the object.
+    New,
+    /// Token 1 is where it should be.
+    Settled,
+    /// The same with two Secrets.
+    Two,
+    /// The same; at the end the token is to stay.
+    Retained,
+    /// Token 3 is at Docker Hub, but the object has no status and no Secret.
+    Restored,
+}
+
+/// In place of a token: no value.
+pub const EMPTY: u8 = 63;
+
+/// A Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stored {
+    Absent,
+    Foreign,
+    /// The sequence it speaks of, the token whose value it holds (0: none of ours), and the layout's number.
+    Ours(u8, u8, u8),
+}
+
+/// How much of a Secret, as it was once seen, is still so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Known {
+    /// Another one has its name, or none.
+    Nothing,
+    /// The same one, written since.
+    Uid,
+    /// All.
+    Version,
+}
+
+/// A token at Docker Hub.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Token {
+    pub number: u8,
+    pub sequence: u8,
+    /// Whether its label has our marker.
+    pub marked: bool,
+    pub active: bool,
+    /// The number of the description that it has.
+    pub shape: u8,
+    /// At which tick it was made.
+    pub made: u8,
+    pub proved: bool,
+    pub published: bool,
+    /// At which tick another one was remembered in its place.
+    pub replaced: Option<u8>,
+    /// Whether a list that is to be fresh must show it.
+    pub old: bool,
+    /// Whether its commit came late.
+    pub late: bool,
+    /// Whether it was there when somebody asked for an emergency.
+    pub doomed: bool,
+}
+
+/// A write that nobody waits for any more. It lands or fails by its preconditions.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flying {
+    Create {
+        sequence: u8,
+        shape: u8,
+    },
+    Update {
+        number: u8,
+        active: Option<bool>,
+        marked: Option<bool>,
+        shape: Option<u8>,
+    },
+    Delete {
+        number: u8,
+        exchanged: bool,
+    },
+    /// A Secret that must not be there.
+    Post {
+        place: usize,
+        to: Stored,
+    },
+    /// A Secret that must be as it was seen.
+    Apply {
+        place: usize,
+        to: Stored,
+        known: Known,
+    },
+    /// The end of a Secret that must be the same one.
+    Remove {
+        place: usize,
+        known: Known,
+    },
+    /// The status of an object that must be as it was seen.
+    Status {
+        memory: Shared<Memory>,
+        valid: bool,
+    },
+    Finalizer {
+        on: bool,
+        valid: bool,
+    },
+}
+
+/// What the API server keeps of the object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Object {
+    pub active: bool,
+    pub shape: u8,
+    /// Which of the two names the Secret is to have.
+    pub named: u8,
+    pub rotate: u8,
+    pub revoke: u8,
+    pub deleting: bool,
+    pub finalizer: bool,
+    pub memory: Shared<Memory>,
+}
+
+/// What a replica has seen of Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Store {
+    /// The object as it was when the store fell behind. `None`: it is not behind, passes begin with what is there.
+    pub behind: Option<Option<Object>>,
+    /// Whether the object, as the store or the pass under way has it, was not written since.
+    pub current: bool,
+    pub secrets: [(Stored, Known); 2],
+}
+
+/// What Docker Hub's list shows of the object, and how many tokens it has in all.
+pub type Listed = (u32, BTreeMap<TokenId, plan::Token>);
+
+/// The leader's process. All that is left of a former leader is what it had begun to write: before each write it looks
+/// whether it leads, and it ends when it doesn't.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// What it remembers between passes.
+    pub memo: Shared<(Session, Option<Hand>)>,
+    /// What the client last listed, with what it did itself since.
+    pub list: Shared<Listed>,
+    /// Whether that list may be relied on for a create.
+    pub fresh: bool,
+    pub store: Store,
+    /// A pass that is under way.
+    pub pass: Option<Shared<View>>,
+    /// The sequences that were sent in this term.
+    pub sent: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub tick: u8,
+    pub object: Option<Object>,
+    pub secrets: [Stored; 2],
+    /// Secrets that a late write made where there was none, which the leader could not know of when it deleted a token.
+    pub posted: [bool; 2],
+    pub tokens: Vec<Token>,
+    /// How many tokens of others the organization has.
+    pub foreign: u8,
+    pub flying: Vec<Flying>,
+    pub process: Process,
+    /// What the standby has seen, if it is behind.
+    pub standby: Option<Store>,
+    pub left: Budget,
+    /// How many tokens were made so far.
+    pub made: u8,
+    /// The tokens that the operator deleted.
+    pub deleted: u64,
+    /// The rule that a step broke.
+    pub broken: Option<&'static str>,
+}
+
+/// How a step goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum How {
+    Well,
+    /// Refused, clearly.
+    Refused,
+    /// Only the first of several.
+    Partly,
+    /// Not carried out, but nobody knows.
+    LostBefore,
+    /// Carried out, but nobody knows.
+    LostAfter,
+    /// Not carried out yet.
+    Late,
+    /// Carried out, and then the process dies or loses its Lease.
+    Crash,
+    /// The process dies or loses its Lease, and then it is carried out.
+    CrashLate,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Step(How),
+    /// The operator dies or loses its Lease; the next one has a list of now, or an old and empty one.
+    Restart {
+        warm: bool,
+    },
+    /// The leader's store falls behind.
+    Fall,
+    /// The standby's does.
+    StandbyFalls,
+    /// The leader's store catches up.
+    Watch,
+    Rotate,
+    Revoke,
+    Toggle,
+    Edit,
+    Rename,
+    Delete,
+    DropSecret(usize),
+    ChangeSecret(usize),
+    DropToken(usize),
+    Deactivate(usize),
+    /// Somebody else makes a token.
+    Take,
+    /// Somebody else deletes one.
+    Free,
+    Poll,
+    /// A write lands that nobody waits for.
+    Land(usize),
+    /// Kubernetes removes the Secret of an object that is gone.
+    Collect(usize),
+    Tick,
+}
+
+/// The place of a token in a set of them.
+pub fn bit(number: u8) -> u64 {
+    1 << number.min(63)
+}
+
+impl State {
+    /// A Secret was written, and what others knew of it is less true.
+    pub fn wrote_secret(&mut self, place: usize, to: Stored) {
+        let same = matches!(
+            (self.secrets[place], to),
+            (Stored::Ours(..) | Stored::Foreign, Stored::Ours(..) | Stored::Foreign)
+        );
+        let most = if same { Known::Uid } else { Known::Nothing };
+        self.secrets[place] = to;
+        self.posted[place] = false;
+        let stores = std::iter::once(&mut self.process.store).chain(&mut self.standby);
+        for (seen, known) in stores.map(|store| &mut store.secrets[place]) {
+            // Of what is not there nothing is known, and it is written on no other condition.
+            *known = if matches!(seen, Stored::Ours(..)) { (*known).min(most) } else { Known::Nothing };
+        }
+        for write in &mut self.flying {
+            if let Flying::Apply { place: at, known, .. } | Flying::Remove { place: at, known } = write
+                && *at == place
+            {
+                *known = (*known).min(most);
+            }
+        }
+    }
+
+    /// The leader's store has a Secret as it is now.
+    pub fn saw_secret(&mut self, place: usize) {
+        let stored = self.secrets[place];
+        let known = if matches!(stored, Stored::Ours(..)) { Known::Version } else { Known::Nothing };
+        self.process.store.secrets[place] = (stored, known);
+    }
+
+    /// Somebody wrote the object.
+    pub fn wrote_object(&mut self) {
+        for write in &mut self.flying {
+            if let Flying::Status { valid, .. } | Flying::Finalizer { valid, .. } = write {
+                *valid = false;
+            }
+        }
+        self.process.store.current = false;
+        self.standby.iter_mut().for_each(|store| store.current = false);
+    }
+
+    /// The leader has the object as it is now.
+    pub fn saw_object(&mut self) {
+        self.process.store.current = true;
+        if let Some(behind) = &mut self.process.store.behind {
+            behind.clone_from(&self.object);
+        }
+    }
+
+    /// Between passes a store that isn't behind has what is there.
+    pub fn sync(&mut self) {
+        if self.process.pass.is_none() && self.process.store.behind.is_none() {
+            self.process.store = self.now();
+        }
+        self.flying.sort_unstable();
+    }
+
+    /// What a store has that isn't behind.
+    pub fn now(&self) -> Store {
+        let secrets = self.secrets.map(|stored| match stored {
+            Stored::Ours(..) => (stored, Known::Version),
+            Stored::Absent | Stored::Foreign => (stored, Known::Nothing),
+        });
+        Store { behind: None, current: true, secrets }
+    }
+}
+
+pub const HOUR: u64 = 3600;
+
+/// The two names of Secrets.
+pub fn key(number: usize) -> SecretKey {
+    let name = ["pull", "other"][number];
+    SecretKey { namespace: "payments".into(), name: name.into() }
+}
+
+pub fn id(number: u8) -> TokenId {
+    TokenId::parse(&format!("t{number}")).unwrap()
+}
+
+pub fn number(id: &TokenId) -> u8 {
+    id.as_str()[1..].parse().unwrap()
+}
+
+pub fn value(number: u8) -> String {
+    format!("value {number}")
+}
+
+pub fn time(tick: u8) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + i64::from(tick) * HOUR as i64).unwrap()
+}
+
+/// When a token of this tick was made: long enough before that somebody may ask for a rotation in the same tick.
+pub fn created(tick: u8) -> Timestamp {
+    before(time(tick), 11_000_000_000)
+}
+
+/// A moment just before.
+pub fn before(time: Timestamp, nanoseconds: u64) -> Timestamp {
+    plan::schedule::minus(time, Duration::from_nanos(nanoseconds))
+}
