@@ -230,7 +230,10 @@ fn resource(api: &Arc<Api>, call: &Call, start: Instant) -> Result<Response, Fai
     }
     match question.verb.as_str() {
         "get" => respond(call, 200, &api.read(|world| read::get(world, call, now))?, &[]),
-        "list" => respond(call, 200, &api.read(|world| read::list(world, call, now))?, &[]),
+        "list" => {
+            let past = api.lags.past(&call.kind.store, &call.agent);
+            respond(call, 200, &api.read(|world| read::list(world, call, past, now))?, &[])
+        }
         "watch" => watch::watch(api, call, start),
         "create" => {
             let written = api.write(|world| {

@@ -18,6 +18,7 @@ mod handler;
 mod hands;
 mod ids;
 mod kinds;
+mod lag;
 mod names;
 mod object;
 mod options;
@@ -38,4 +39,5 @@ mod tests;
 
 pub(crate) use failure::Failure;
 pub use hands::Hands;
+pub use lag::{Hold, HoldId, Lags};
 pub use server::{KubeError, KubeOptions, KubeServer, Template};

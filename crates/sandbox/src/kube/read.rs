@@ -197,11 +197,11 @@ impl Continue {
     }
 }
 
-/// Lists.
+/// Lists: the present, unless the client asks for a version, or a `past` one is to be shown instead.
 ///
 /// # Errors
 /// 400 and 422 for options that don't fit together, 410 for versions that are forgotten.
-pub fn list(world: &World, call: &Call, now: Timestamp) -> Result<Value, Failure> {
+pub fn list(world: &World, call: &Call, past: Option<u64>, now: Timestamp) -> Result<Value, Failure> {
     let (query, kind) = (&call.query, &call.kind);
     let selection = Selection::read(call)?;
     let limit = query.number("limit")?;
@@ -212,7 +212,7 @@ pub fn list(world: &World, call: &Call, now: Timestamp) -> Result<Value, Failure
             let asked = asked_version(query, current)?;
             let exact = query.get("resourceVersionMatch") == "Exact"
                 || limit.is_some() && asked.is_some_and(|v| v > 0) && query.get("resourceVersionMatch").is_empty();
-            (asked.filter(|_| exact).unwrap_or(current), None)
+            (asked.filter(|_| exact).or(past).unwrap_or(current), None)
         }
         text => {
             if !matches!(query.get("resourceVersion"), "" | "0") {

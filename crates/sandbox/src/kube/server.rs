@@ -13,6 +13,7 @@ use super::controllers;
 use super::handler;
 use super::hands::Hands;
 use super::ids::Ids;
+use super::lag::Lags;
 use super::rbac::User;
 use super::world::{Api, World};
 use crate::clock::Clock;
@@ -255,6 +256,12 @@ impl KubeServer {
     #[must_use]
     pub fn listener(&self) -> Listener {
         self.serving.listener()
+    }
+
+    /// What makes watches lag behind and lists show the past.
+    #[must_use]
+    pub fn lags(&self) -> Lags {
+        self.api.lags.clone()
     }
 
     /// Closes every open connection and goes on listening.

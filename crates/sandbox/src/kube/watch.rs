@@ -129,6 +129,9 @@ impl Watch {
     /// The next line; `None` when the watch is over.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if self.is_stalled().await {
+                continue;
+            }
             if let Some(event) = self.pending.pop_front() {
                 let mut line = event.to_string();
                 line.push('\n');
@@ -158,6 +161,27 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// Waits while the next event is held back. Whether it is not to be shown at all.
+    async fn is_stalled(&mut self) -> bool {
+        let stall = self.pending.front();
+        let stall = stall.and_then(|event| self.api.lags.stall(&self.call.kind.store, &self.call.agent, event));
+        let Some(mut stall) = stall else { return false };
+        let shown = tokio::select! {
+            shown = stall.over() => Some(shown),
+            () = sleep_until(self.end) => None,
+        };
+        if shown == Some(true) {
+            return false;
+        }
+        self.pending.clear();
+        self.over = true;
+        if shown == Some(false) {
+            let api = self.api.clone();
+            api.read(|world| self.expire(world));
+        }
+        true
     }
 
     fn catch_up(&mut self, world: &World) {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::ids::Ids;
 use super::kinds::Kinds;
+use super::lag::Lags;
 use super::rbac::{self, User};
 use super::store::Store;
 use crate::clock::Clock;
@@ -45,6 +46,8 @@ pub struct Api {
     pub clock: Clock,
     /// How long watches last, whatever is asked.
     pub longest_watch: Option<Duration>,
+    /// What watches and lists don't show yet.
+    pub lags: Lags,
 }
 
 impl Api {
@@ -83,7 +86,7 @@ impl Api {
 
     fn of(clock: Clock, world: World) -> Self {
         let changed = watch::Sender::new(world.store.revision());
-        Self { world: Mutex::new(world), changed, clock, longest_watch: None }
+        Self { world: Mutex::new(world), changed, clock, longest_watch: None, lags: Lags::default() }
     }
 
     /// Reads.

@@ -3,6 +3,7 @@
 mod controllers;
 mod custom;
 mod discovery;
+mod lags;
 mod objects;
 mod rights;
 mod watches;
