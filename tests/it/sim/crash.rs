@@ -13,7 +13,7 @@ use super::{HOUR, MINUTE, OperatorHandle, SECOND, Sim, oracle::Outcome};
 use crate::support::world::{self, PASSWORD};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scenario {
+pub enum Scenario {
     Create,
     Edit,
     Rotate,
@@ -56,8 +56,13 @@ fn counted(sim: &Sim, since: u64) -> u64 {
 }
 
 async fn begin(sim: &Sim, scenario: Scenario) -> OperatorHandle {
+    begin_with(sim, scenario, &[]).await
+}
+
+/// The state before the action, with an operator under these flags at rest.
+pub async fn begin_with(sim: &Sim, scenario: Scenario, flags: &[&str]) -> OperatorHandle {
     sim.organization().await;
-    let operator = sim.start_operator(&[]).await;
+    let operator = sim.start_operator(flags).await;
     sim.until("the organization is ready", MINUTE, Sim::organization_is_ready).await;
     let policy = match scenario {
         DeleteDeactivate => "Deactivate",
@@ -81,7 +86,7 @@ fn sequence(sim: &Sim) -> u64 {
 }
 
 /// What somebody does.
-async fn act(sim: &Sim, scenario: Scenario, operator: OperatorHandle) -> OperatorHandle {
+pub async fn act(sim: &Sim, scenario: Scenario, operator: OperatorHandle) -> OperatorHandle {
     match scenario {
         Create => sim.token("pull", json!({})).await,
         Edit => sim.patch("pull", json!({"spec": {"description": "edited"}})).await,
@@ -107,7 +112,7 @@ async fn act(sim: &Sim, scenario: Scenario, operator: OperatorHandle) -> Operato
 }
 
 /// Whether it is as asked for.
-fn done(sim: &Sim, scenario: Scenario, mark: u64) -> bool {
+pub fn done(sim: &Sim, scenario: Scenario, mark: u64) -> bool {
     let Some(object) = sim.object("pull") else {
         return matches!(scenario, Delete | DeleteDeactivate | DeleteRetain);
     };

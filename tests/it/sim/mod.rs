@@ -17,12 +17,14 @@
 
 mod base;
 mod crash;
+mod held;
 mod lives;
 mod operator;
 mod oracle;
 mod pacer;
 mod quiet;
 mod rules;
+mod stale;
 mod user;
 
 use std::{
