@@ -13,6 +13,9 @@
 //! [`pacer`] lets time pass; [`operator`] starts, kills and stops; [`user`] edits and looks; [`rules`] watches every
 //! request for what must never happen; [`oracle`] says how it ended, to be compared with an undisturbed run.
 //!
+//! A seed decides uids, ids, values and jitter, and so every time. What happens in one instant is in no certain order:
+//! tokio chooses among branches that are ready by a chance of its own.
+//!
 //! Never: real time, or a wait without a limit.
 
 mod base;

@@ -3,7 +3,7 @@
 //! The names are those of docs/reliability.md: S1 no Secret holds a value that the operator has ended; S2 a create is sent
 //! once per sequence and term; S3 the status names a token whose value a Secret held; S4 nobody else's token is touched;
 //! S5 live tokens are few; S6 an orphan goes only when the remembered sequence has passed it; S7 sequences never go back;
-//! S9 on deletion Secrets, then tokens, then the finalizer; and every status passes the linter.
+//! S8 the former token lives until its overlap is over; S9 on deletion Secrets, then tokens, then the finalizer; and every status passes the linter.
 //!
 //! Never: a decision of the operator told again. It looks at what the servers hold.
 
@@ -180,10 +180,10 @@ impl State {
         };
         let label = self.known.get(id).map(|known| known.label.clone()).unwrap_or_default();
         let Some((_, marker)) = Marker::parse(&label) else {
-            let there = self.known.contains_key(id);
-            return if there {
-                self.broke("S4", entry, &format!("a token without our marker, {label:?}"))
-            };
+            if self.known.contains_key(id) && !(entry.method == "PATCH" && is_adopted(servers, id, &label)) {
+                self.broke("S4", entry, &format!("a token without our marker, {label:?}"));
+            }
+            return;
         };
         let object = object_of(servers, &marker.identity);
         let Some(object) = object.filter(|_| entry.method == "DELETE") else { return };
@@ -194,6 +194,11 @@ impl State {
         let remembered = remembered.max(status.passed_sequence.unwrap_or_default());
         if marker.sequence > remembered && !self.refused {
             self.broke("S6", entry, &format!("sequence {} goes, {remembered} is remembered", marker.sequence));
+        }
+        let former = status.previous.iter().find(|former| former.id == id).filter(|_| !is_revoking(&object));
+        let until = former.and_then(|former| former.revocation_time.parse::<jiff::Timestamp>().ok());
+        if until.is_some_and(|until| entry.time < until) {
+            self.broke("S8", entry, &format!("sequence {} was to live until {until:?}", marker.sequence));
         }
     }
 
@@ -243,10 +248,8 @@ impl State {
         };
         let object = Marker::parse(&label).and_then(|(_, marker)| object_of(servers, &marker.identity));
         let on_purpose = object.is_some_and(|object| {
-            let asked = object.metadata.annotations.as_ref().and_then(|all| all.get(REVOKE));
-            let handled = object.status.as_ref().and_then(|status| status.last_handled.revoke.as_ref());
             let off = !object.spec.token.active && object.metadata.deletion_timestamp.is_none();
-            off || (asked.is_some() && asked != handled)
+            off || is_revoking(&object)
         });
         if !on_purpose {
             self.ended.insert(hash, format!("{how} as {label:?}"));
@@ -376,6 +379,20 @@ impl State {
 /// The owner that a Secret of ours names.
 fn entry_of(secret: &Value) -> Option<&str> {
     entry(secret, "labels", OWNER)
+}
+
+/// Whether its tokens are to be worthless at once.
+fn is_revoking(object: &OrganizationAccessToken) -> bool {
+    let asked = object.metadata.annotations.as_ref().and_then(|all| all.get(REVOKE));
+    asked.is_some() && asked != object.status.as_ref().and_then(|status| status.last_handled.revoke.as_ref())
+}
+
+/// Whether some object takes this token over.
+fn is_adopted(servers: &Servers, id: &str, label: &str) -> bool {
+    servers.kube.objects(user::TOKENS).iter().any(|object| {
+        let adopt = &object["spec"]["adopt"];
+        adopt["id"] == id || adopt["label"] == label
+    })
 }
 
 fn identity(object: &OrganizationAccessToken) -> Identity {
