@@ -50,6 +50,9 @@ impl Pass<'_> {
         if !self.context.may_write() {
             return Err(Stop::NotLeading);
         }
+        if self.moved(step, view) {
+            return Err(Stop::Conflict);
+        }
         match step {
             Step::AddFinalizer => self.finalizer(true).await,
             Step::Release { .. } => self.finalizer(false).await,
@@ -63,6 +66,22 @@ impl Pass<'_> {
                 self.ask(step, view).await
             }
         }
+    }
+
+    /// Whether a Secret that a step writes has become another since the view was made. Our writes carry the version that
+    /// the store has now; what was decided before it came must not be written over it.
+    fn moved(&self, step: &Step, view: &View) -> bool {
+        let (Step::Publish(keys) | Step::Touch(keys) | Step::Remove(keys) | Step::Blank(keys)) = step else {
+            return false;
+        };
+        let organization = match &view.organization {
+            Organization::Known(account) => Some(&account.name),
+            Organization::Missing(_) => None,
+        };
+        let sources = self.context.sources();
+        let now = |key: &Key| observe::secret(key, &view.object.uid, organization, &sources);
+        let same = |secret: &plan::Secret| secret.state == now(&secret.key);
+        !view.secrets.iter().filter(|secret| keys.contains(&secret.key)).all(same)
     }
 
     async fn finalizer(&mut self, wanted: bool) -> Result<Outcome, Stop> {

@@ -23,7 +23,9 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     api::{OrganizationAccessToken, names::ClusterId, token::OrganizationKind},
     clock::Clock,
-    k8s::{Key, events::Events, foreign::Foreign, leader::Leader, secrets::Entry, store::Store, write::Writer},
+    k8s::{
+        Key, events::Events, foreign::Foreign, leader::Leader, observe, secrets::Entry, store::Store, write::Writer,
+    },
     serve::metrics::Metrics,
 };
 
@@ -93,6 +95,17 @@ pub struct Context {
 }
 
 impl Context {
+    /// What the Kubernetes side of a view is gathered from.
+    pub fn sources(&self) -> observe::Sources<'_> {
+        observe::Sources {
+            tokens: &self.tokens,
+            ours: &self.secrets,
+            foreign: &self.foreign,
+            cluster: &self.settings.cluster,
+            allowed: &self.settings.allowed_template_keys,
+        }
+    }
+
     /// Whether a write that takes as long as writes may take can begin now. Each is asked again when it is sent.
     pub fn may_write(&self) -> bool {
         self.writer.permit.begins()

@@ -78,13 +78,7 @@ async fn pass(context: &Context, key: &Key) -> End {
     let uid = object.uid().unwrap_or_default();
     tracing::Span::current().record("uid", uid.as_str());
     let memo = context.memos.get(&uid).unwrap_or_else(|| Memo::new(session(context)));
-    let sources = observe::Sources {
-        tokens: &context.tokens,
-        ours: &context.secrets,
-        foreign: &context.foreign,
-        cluster: &context.settings.cluster,
-        allowed: &context.settings.allowed_template_keys,
-    };
+    let sources = context.sources();
     let mut view = observe::view(&object, organization, memo.hand.clone(), memo.session.clone(), &sources);
     let mut pass = Pass { context, object, memo };
     // Seen anew, a value may be spent: it is dropped here and in what is kept.

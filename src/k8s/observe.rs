@@ -82,19 +82,24 @@ fn secrets(
     let keys: BTreeSet<Key> = target.iter().cloned().chain(owned).collect();
     keys.into_iter()
         .map(|key| {
-            let state = match sources.ours.get(&key) {
-                Some(entry) if entry.owner == uid => SecretState::Ours(held(&entry, organization)),
-                // Made for an object that is gone, as after a restore: written anew for this one.
-                Some(entry) if is_left(&entry, sources.tokens) => {
-                    SecretState::Ours(Held { layout_hash: String::new(), ..held(&entry, organization) })
-                }
-                Some(_) => SecretState::Foreign,
-                None if sources.foreign.contains(&key) => SecretState::Foreign,
-                None => SecretState::Absent,
-            };
+            let state = secret(&key, uid, organization, sources);
             Secret { wanted: Some(&key) == target.as_ref(), key, state, failure: None }
         })
         .collect()
+}
+
+/// What is there under a Secret's name, as an object with this uid sees it.
+pub fn secret(key: &Key, uid: &str, organization: Option<&OrgName>, sources: &Sources<'_>) -> SecretState {
+    match sources.ours.get(key) {
+        Some(entry) if entry.owner == uid => SecretState::Ours(held(&entry, organization)),
+        // Made for an object that is gone, as after a restore: written anew for this one.
+        Some(entry) if is_left(&entry, sources.tokens) => {
+            SecretState::Ours(Held { layout_hash: String::new(), ..held(&entry, organization) })
+        }
+        Some(_) => SecretState::Foreign,
+        None if sources.foreign.contains(key) => SecretState::Foreign,
+        None => SecretState::Absent,
+    }
 }
 
 /// Whether the object that a Secret of ours was made for is gone.

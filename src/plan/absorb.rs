@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    Change, Failure, Held, List, Organization, Outcome, Secret, SecretKey, SecretState, Step, Token, Trouble, View,
-    life, schedule,
+    Account, Change, Failure, Held, List, Organization, Outcome, Secret, SecretKey, SecretState, Step, Token, Trouble,
+    View, life, schedule,
 };
 use crate::api::{
     conditions::Reason,
@@ -117,7 +117,24 @@ impl View {
             account.trouble = None;
         }
         self.follow_list();
+        self.note_full();
         self.look_for_twin();
+    }
+
+    /// How many tokens there are when Docker Hub says that there is no place: from fewer on it is worth another try.
+    ///
+    /// If there are fewer than we were told there may be, one may have gone since: then one more try is made at once.
+    fn note_full(&mut self) {
+        let Organization::Known(Account { limit, list: Some(list), .. }) = &self.organization else { return };
+        let twice = self.session.failure.as_ref().is_some_and(|failure| failure.count > 1);
+        let most = if twice || list.total >= *limit { list.total } else { list.total + 1 };
+        let fresh = (list.started > self.session.fresh_after).then_some(most);
+        if let Some(failure) = &mut self.session.failure
+            && failure.trouble.reason == Reason::QuotaExceeded
+            && failure.full.is_none()
+        {
+            failure.full = fresh;
+        }
     }
 
     fn confirmed(&mut self, id: TokenId, token: Option<Token>, now: Timestamp) {
@@ -159,6 +176,7 @@ impl View {
     pub fn see_current(&mut self) {
         self.drop_spent_hand();
         self.follow_list();
+        self.note_full();
         self.look_for_twin();
     }
 
@@ -289,7 +307,12 @@ impl View {
             account.trouble = Some(trouble.clone());
         }
         let publishing = matches!(step, Step::Publish(_) | Step::Fetch(_) | Step::Touch(_));
-        self.session.failure = Some(Failure { trouble, count, not_before, publishing, basis: self.basis() });
+        if let (Step::Create(_), Reason::QuotaExceeded, Some(list)) = (step, trouble.reason, self.list()) {
+            // That list is too old to say how many there are.
+            self.session.fresh_after = self.session.fresh_after.max(list.started);
+        }
+        self.session.failure =
+            Some(Failure { trouble, count, not_before, full: None, publishing, basis: self.basis() });
     }
 
     fn with_list(&mut self, change: impl FnOnce(&mut List)) {

@@ -301,6 +301,8 @@ pub struct Failure {
     pub count: u32,
     /// Not to be tried again before.
     pub not_before: Timestamp,
+    /// How many tokens there were when Docker Hub said that there is no place, by the first list after that.
+    pub full: Option<u32>,
     /// Whether it was Secrets that could not be written or read: other work goes on meanwhile.
     pub publishing: bool,
     /// For which generation, requests and stage it counts: any edit clears it.
@@ -496,13 +498,16 @@ impl View {
 
     /// The attempt that failed, if it still counts.
     fn failure(&self) -> Option<&Failure> {
-        let counts = |failure: &&Failure| failure.basis == self.basis() && !self.is_over(failure.trouble.reason);
+        let counts = |failure: &&Failure| failure.basis == self.basis() && !self.is_over(failure);
         self.session.failure.as_ref().filter(counts)
     }
 
     /// Whether what somebody had to change has been changed.
-    fn is_over(&self, reason: Reason) -> bool {
-        match (reason, &self.organization) {
+    fn is_over(&self, failure: &Failure) -> bool {
+        match (failure.trouble.reason, &self.organization) {
+            (Reason::QuotaExceeded, Organization::Known(Account { list: Some(list), .. })) => {
+                failure.full.is_some_and(|full| list.total < full)
+            }
             (Reason::SecretConflict, _) => self.wanted_secrets().all(|secret| secret.state != SecretState::Foreign),
             (Reason::CredentialsInvalid, Organization::Known(account)) => {
                 account.trouble.as_ref().is_none_or(|trouble| trouble.reason != Reason::CredentialsInvalid)

@@ -463,7 +463,7 @@ impl Case {
             (self.view.object.generation, self.view.object.requests.clone(), self.view.object.deleting.is_some());
         let not_before = schedule::plus(self.now, wait);
         let publishing = step == "publish";
-        let failure = Failure { trouble: trouble(reason), count, not_before, publishing, basis };
+        let failure = Failure { trouble: trouble(reason), count, not_before, full: None, publishing, basis };
         self.with(|view| view.session.failure = Some(failure))
     }
 }

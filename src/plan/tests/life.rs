@@ -258,6 +258,10 @@ fn places() {
 }
 
 pub fn quota_rows() -> Vec<Row> {
+    let refused = |full| {
+        let case = settled().rotate("now").failed("create", Reason::QuotaExceeded, 1, minutes(5));
+        case.with(|view| view.session.failure.iter_mut().for_each(|failure| failure.full = Some(full)))
+    };
     let full = |wait: &str| -> &'static str { format!("rest QuotaExceeded, not ready, wake {wait}").leak() };
     let just = |case: Case| case.listed_ago(seconds(1));
     vec![
@@ -287,6 +291,8 @@ pub fn quota_rows() -> Vec<Row> {
             settled().rotate("now").failed("create", Reason::QuotaExceeded, 1, minutes(5)),
             "rest QuotaExceeded, ready, wake 5m",
         ),
+        Row("by a list from after that", refused(3), "rest QuotaExceeded, ready, wake 5m"),
+        Row("until there are fewer", refused(4), "create 2"),
     ]
 }
 

@@ -48,7 +48,7 @@ pub enum Scenario {
 use Scenario::*;
 
 /// The longest that a recovery may take: the former token's overlap, and polls, which come once an hour.
-const LIMIT: Duration = Duration::from_secs(3 * 3600);
+pub const LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// Where an operator ends.
 #[derive(Clone, Copy, Debug)]

@@ -18,6 +18,7 @@ use serde_json::json;
 use super::{
     MINUTE, SECOND, Sim,
     crash::{
+        LIMIT,
         Scenario::{self, *},
         act, begin_with, done,
     },
@@ -139,7 +140,7 @@ fn run(scenario: Scenario, held: Option<Held>) -> Option<Run> {
 }
 
 async fn settled(sim: &Sim, scenario: Scenario, mark: u64) {
-    sim.until("it is as asked for", 10 * MINUTE, |sim| done(sim, scenario, mark)).await;
+    sim.until("it is as asked for", LIMIT, |sim| done(sim, scenario, mark)).await;
     sim.settle(10 * SECOND, 10 * MINUTE).await;
 }
 

@@ -10,6 +10,7 @@ use oat_sandbox::kube::{Hold, HoldId};
 use super::{
     MINUTE, OperatorHandle, SECOND, Sim,
     crash::{
+        LIMIT,
         Scenario::{self, *},
         act, begin_with, done,
     },
@@ -43,7 +44,7 @@ fn writes(sim: &Sim, mark: u64) -> usize {
 }
 
 async fn settled(sim: &Sim, scenario: Scenario, mark: u64) {
-    sim.until("it is as asked for", 10 * MINUTE, |sim| done(sim, scenario, mark)).await;
+    sim.until("it is as asked for", LIMIT, |sim| done(sim, scenario, mark)).await;
     sim.settle(10 * SECOND, 10 * MINUTE).await;
 }
 

@@ -1,10 +1,10 @@
 //! The next step of the operator: how it may go, and what the operator knows after it.
 
 use oat_operator::api::conditions::Reason;
-use oat_operator::plan::{Decision, Hand, Organization, Outcome, Session, Step, View, edge};
+use oat_operator::plan::{Decision, Hand, Organization, Outcome, SecretKey, Session, Step, View, edge};
 
 use super::{
-    effects::{carry_out, remember},
+    effects::{self, carry_out, remember},
     flying,
     operator::Operator,
     tables::{Shared, hash_of},
@@ -76,7 +76,10 @@ pub fn step(model: &Operator, state: &mut State, how: How) -> Option<()> {
     };
     spend(state, how);
     let current = state.process.store.current;
-    let outcome = carry_out(model, state, view.get(), step, how);
+    let outcome = match moved(model, state, view.get(), step) {
+        false => carry_out(model, state, view.get(), step, how),
+        true => None,
+    };
     if matches!(how, How::Crash | How::CrashLate) {
         model.restart(state, true);
         return Some(());
@@ -96,6 +99,16 @@ pub fn step(model: &Operator, state: &mut State, how: How) -> Option<()> {
     state.process.fresh = after.fresh;
     state.process.pass = state.object.is_some().then_some(after.view);
     Some(())
+}
+
+/// Whether a Secret that a step writes has become another in the store since the view was made: the pass begins again.
+fn moved(model: &Operator, state: &State, view: &View, step: &Step) -> bool {
+    let (Step::Publish(keys) | Step::Touch(keys) | Step::Remove(keys) | Step::Blank(keys)) = step else {
+        return false;
+    };
+    let now = |key: &SecretKey| model.names.stored(state.process.store.secrets[effects::place_of(key)].0);
+    let mut written = view.secrets.iter().filter(|secret| keys.contains(&secret.key));
+    written.any(|secret| secret.state != now(&secret.key))
 }
 
 fn spend(state: &mut State, how: How) {

@@ -169,6 +169,10 @@ pub fn delete(state: &mut State, number: u8, exchanged: bool) {
 }
 
 fn create(model: &Operator, state: &mut State, new: &NewToken) -> Outcome {
+    let listed = state.process.list.get().0;
+    if model.limit.is_some_and(|limit| listed >= u32::from(limit)) {
+        state.broken = Some("no create is sent where the list shows no place");
+    }
     if model.full(state) {
         return Outcome::Failed(Trouble { reason: Reason::QuotaExceeded, ..trouble(false) });
     }
