@@ -119,6 +119,16 @@ pub struct OrganizationSpec {
     #[schemars(schema_with = "schema::duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("pollInterval must be at least 1m"))]
     pub poll_interval: String,
+    /// A token that was not used for so long, or never since it was made so long ago, is reported as unused, e.g. 720h. At
+    /// least 1h. Default: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h')").message("unusedAfter must be at least 1h"))]
+    pub unused_after: Option<String>,
+    /// What becomes of tokens with this cluster's marker and no object: Report says so in the status, Delete also deletes
+    /// them, 24 hours after they were first seen so.
+    #[serde(default)]
+    pub orphan_policy: OrphanPolicy,
     /// true: ask Docker Hub for nothing and change nothing there. Deletion still works.
     #[serde(default)]
     pub suspend: bool,
@@ -180,6 +190,16 @@ impl Subscription {
     }
 }
 
+/// What becomes of tokens with this cluster's marker and no object.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+pub enum OrphanPolicy {
+    /// The status names them.
+    #[default]
+    Report,
+    /// They are deleted at Docker Hub 24 hours after they were first seen without an object.
+    Delete,
+}
+
 /// Where Docker Hub and its registry's token service are.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -221,9 +241,16 @@ pub struct OrganizationStatus {
     /// The first 20 tokens that the operator doesn't manage, so that an owner can tidy up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmanaged: Vec<UnmanagedToken>,
+    /// The first 50 tokens with this cluster's marker whose object is gone, those first that have been so the longest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orphaned: Vec<OrphanedToken>,
     /// Credentials that Docker Hub refused. They are not tried again until their Secret changes or 15 minutes have passed: Docker locks an owner out after a few.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_credentials: Option<RefusedCredentials>,
+    /// The last three logins that were refused, or whose answer was lost, of the last ten minutes: there are no more than
+    /// three, whatever the Secret holds, over restarts too. Older ones go with the next change of the status.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused_logins: Vec<RefusedCredentials>,
 }
 
 /// How many tokens an organization has.
@@ -244,6 +271,9 @@ pub struct TokenCounts {
     pub inactive: u32,
     /// Those with this cluster's marker whose object is gone.
     pub orphaned: u32,
+    /// Those that work and were not used for as long as unusedAfter says.
+    #[serde(default)]
+    pub unused: u32,
 }
 
 /// A token that the operator doesn't manage.
@@ -276,6 +306,19 @@ pub enum UnmanagedState {
     Inactive,
     /// It has expired, and only deleting it is left.
     Expired,
+}
+
+/// A token with this cluster's marker whose object is gone.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrphanedToken {
+    /// Docker Hub's id.
+    pub id: String,
+    /// Its label.
+    pub label: String,
+    /// When it was first seen without an object.
+    #[schemars(schema_with = "schema::time")]
+    pub first_seen_time: String,
 }
 
 /// Credentials that Docker Hub refused.

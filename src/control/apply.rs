@@ -417,6 +417,26 @@ impl Pass<'_> {
     }
 }
 
+/// Deletes a token that has no object, if it still says that it is ours and has none. Whether it was there.
+///
+/// Errors: in words; what may have been carried out all the same is seen in the next list.
+pub async fn remove_orphan(
+    context: &Context,
+    handle: &hub::Handle,
+    id: &TokenId,
+    living: &plan::orphans::Living,
+) -> Result<bool, String> {
+    let leads = || context.may_write().then_some(()).ok_or_else(|| "this replica doesn't lead".to_owned());
+    leads()?;
+    let found = handle.get(id.as_str()).await.map_err(|error| error.to_string())?;
+    if !found.is_some_and(|token| living.lacks_object(&token.label)) {
+        return Ok(false);
+    }
+    leads()?;
+    handle.delete(id.as_str(), Urgency::Normal).await.map_err(|error| error.to_string())?;
+    Ok(true)
+}
+
 /// What a proof asks for: to pull from the first repository that is named in full.
 fn proof_scopes(wanted: &Wanted) -> Vec<String> {
     let named = wanted.resources.iter().find_map(|resource| match resource {

@@ -101,9 +101,12 @@ impl Hubs {
         self.lock().insert(key, hub);
     }
 
-    /// Stops a client.
+    /// Stops a client, and forgets all about its organization.
     pub fn remove(&self, key: &OrganizationKey) {
         self.lock().remove(key);
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     /// Why an organization can't be used.

@@ -8,10 +8,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use crate::{
-    api::names::TokenId,
+    api::{conditions::Reason, names::TokenId},
     plan::{Hand, Session, View},
 };
 
@@ -26,12 +27,28 @@ pub struct Memo {
     pub value: Option<SecretString>,
     /// The token whose coming end users have been told of.
     pub warned: Option<TokenId>,
+    /// How often a watch had come back when the last pass began.
+    returns: u64,
 }
 
 impl Memo {
     /// Nothing but when the session began.
     pub fn new(session: Session) -> Self {
-        Self { session, hand: None, value: None, warned: None }
+        Self { session, hand: None, value: None, warned: None, returns: 0 }
+    }
+
+    /// Whether the last attempt failed for want of the API server.
+    pub fn lacks_kubernetes(&self) -> bool {
+        self.session.failure.as_ref().is_some_and(|failure| failure.trouble.reason == Reason::KubernetesUnavailable)
+    }
+
+    /// A pass begins when watches have come back so often: if one has since the last pass began, the API server is
+    /// there again, and what failed for want of it need not wait any longer.
+    pub fn begin(&mut self, returns: u64, now: Timestamp) {
+        let news = std::mem::replace(&mut self.returns, returns) != returns;
+        if news && self.lacks_kubernetes() {
+            self.session.failure.iter_mut().for_each(|failure| failure.not_before = failure.not_before.min(now));
+        }
     }
 
     /// Follows a view after an outcome: a hand that is gone takes its value along.
@@ -62,5 +79,48 @@ impl Memos {
     /// Forgets all objects but these.
     pub fn retain(&self, keep: impl Fn(&str) -> bool) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| keep(uid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Failure, Trouble};
+
+    fn failed(reason: Reason, not_before: Timestamp) -> Memo {
+        let trouble = Trouble { reason, message: "lost".into(), retry: None, uncertain: false };
+        let basis = (1, crate::api::token::LastHandled::default(), false);
+        let failure = Failure { trouble, count: 9, not_before, publishing: true, basis };
+        Memo::new(Session {
+            since: Timestamp::UNIX_EPOCH,
+            fresh_after: Timestamp::UNIX_EPOCH,
+            tried: 0,
+            failure: Some(failure),
+            gone: None,
+            lost: Default::default(),
+            seen: None,
+            touched: Default::default(),
+            inspected: Timestamp::UNIX_EPOCH,
+            tolerated: None,
+            abandon_after: std::time::Duration::ZERO,
+        })
+    }
+
+    #[test]
+    fn what_failed_for_want_of_the_api_server_goes_on_once_when_a_watch_is_back() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let due = |memo: &Memo| memo.session.failure.as_ref().unwrap().not_before;
+        let mut memo = failed(Reason::KubernetesUnavailable, at(300));
+        memo.begin(0, at(10));
+        assert_eq!(due(&memo), at(300), "none is back");
+        memo.begin(1, at(20));
+        assert_eq!(due(&memo), at(20));
+        // It failed again in that pass.
+        memo.session.failure.as_mut().unwrap().not_before = at(320);
+        memo.begin(1, at(30));
+        assert_eq!(due(&memo), at(320), "that one has been taken account of");
+        let mut other = failed(Reason::RateLimited, at(300));
+        other.begin(1, at(20));
+        assert_eq!(due(&other), at(300));
     }
 }

@@ -2,21 +2,25 @@
 //!
 //! Reading order: [`token`] (a pass over one token object: observe, decide, apply, absorb, until it rests), [`apply`]
 //! (one step against the world; the only caller of Docker Hub's writes), [`organization`] (a pass over an organization
-//! object), [`hubs`] (the clients of Docker Hub, one per organization), [`memo`] (what this process remembers of an
-//! object), [`queue`], [`runtime`] (what runs).
+//! object), [`census`] (the numbers of its status), [`orphans`] (tokens without an object), [`hubs`] (the clients of
+//! Docker Hub, one per organization), [`memo`] (what this process remembers of an object), [`queue`], [`watches`] (how
+//! they are followed), [`runtime`] (what runs).
 //!
 //! Invariant: no write anywhere without leadership for longer than the write may take.
 
 pub mod account;
 pub mod apply;
+pub mod census;
 pub mod hubs;
 pub mod memo;
 pub mod organization;
 pub mod organizations;
+pub mod orphans;
 pub mod queue;
 pub mod report;
 pub mod runtime;
 pub mod token;
+pub mod watches;
 
 use std::{sync::Arc, time::Duration};
 
@@ -88,6 +92,10 @@ pub struct Context {
     pub memos: memo::Memos,
     /// What is to be looked at.
     pub queue: Arc<queue::Queue<Task>>,
+    /// How the watches are.
+    pub watches: watches::Watches,
+    /// The namespaces that are watched; empty for all.
+    pub namespaces: Vec<String>,
     /// Events.
     pub events: Events,
     /// Metrics.

@@ -10,30 +10,29 @@ use kube::ResourceExt;
 use tracing::Instrument;
 
 use super::{
-    Context, OrganizationKey, Task, account, hubs,
+    Context, OrganizationKey, Task, account, census, hubs,
     organizations::{self, Found},
+    orphans,
     token::End,
 };
 use crate::{
     api::{
-        OrganizationAccessToken,
         conditions::{self, OrganizationFacts, Progress, Reason},
-        names::{Identity, Marker, OrgName},
-        organization::{OrganizationStatus, RefusedCredentials, TokenCounts, UnmanagedState, UnmanagedToken},
+        names::OrgName,
+        organization::{OrganizationStatus, RefusedCredentials, TokenCounts},
         valid,
     },
     hub,
     k8s::{Key, events::Happened, status},
     plan::Trouble,
-    text,
 };
 
-/// How many tokens of others a status names.
-const UNMANAGED: usize = 20;
 /// How long after a poll is due its list is looked at.
 const POLL_TIME: std::time::Duration = std::time::Duration::from_secs(45);
 /// When to look again after a pass that ended early.
 const SOON: std::time::Duration = std::time::Duration::from_secs(1);
+/// For so long a wrong login counts.
+const LOCK_WINDOW: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 /// Looks at an organization object. A panic costs this pass, not the process.
 pub async fn reconcile(context: &Arc<Context>, key: &OrganizationKey) -> &'static str {
@@ -64,6 +63,8 @@ pub async fn reconcile(context: &Arc<Context>, key: &OrganizationKey) -> &'stati
 
 async fn pass(context: &Arc<Context>, key: &OrganizationKey) -> End {
     let Some(subject) = context.organizations.get(key) else {
+        // Should it be made again, what is remembered of its credentials may be out of date.
+        context.hubs.mark_unread(key.clone());
         forget_unused(context, key);
         wake_tokens(context, key);
         return End::Gone;
@@ -75,7 +76,7 @@ async fn pass(context: &Arc<Context>, key: &OrganizationKey) -> End {
         if context.hubs.set_trouble(key, Some(trouble.clone())) {
             wake_tokens(context, key);
         }
-        return write_status(context, &subject, None, Some(&trouble)).await;
+        return write_status(context, &subject, &Look { trouble: Some(&trouble), ..Look::default() }).await;
     }
     if context.hubs.set_trouble(key, None) {
         wake_tokens(context, key);
@@ -89,16 +90,24 @@ async fn pass(context: &Arc<Context>, key: &OrganizationKey) -> End {
             retry: None,
             uncertain: false,
         };
-        return write_status(context, &subject, Some(&state), Some(&trouble)).await;
+        let look = Look { state: Some(&state), trouble: Some(&trouble), recount: false };
+        return write_status(context, &subject, &look).await;
     }
     if state.snapshot.is_none() && state.trouble.is_none() {
         // The first list is under way. Until it is here nothing is known that a status could say.
         return End::Rested;
     }
+    let swept = match state.snapshot.as_ref().filter(|_| state.trouble.is_none()) {
+        Some(snapshot) => orphans::sweep(context, &subject, &hub, snapshot).await,
+        None => orphans::Swept::default(),
+    };
     // The client wakes us when something changed; the numbers that our own calls changed follow after each poll.
     let poll = valid::duration(&subject.spec.poll_interval).unwrap_or_default().saturating_add(POLL_TIME);
-    context.queue.add_at(Task::Organization(key.clone()), context.clock.now().checked_add(poll).ok());
-    write_status(context, &subject, Some(&state), None).await
+    let poll = context.clock.now().checked_add(poll).ok();
+    let wake = [poll, swept.wake].into_iter().flatten().min();
+    context.queue.add_at(Task::Organization(key.clone()), wake);
+    let state = hub.handle.state().borrow().clone();
+    write_status(context, &subject, &Look { state: Some(&state), trouble: None, recount: swept.removed > 0 }).await
 }
 
 /// The object is gone: its client stays while token objects refer to it, so that they can clean up.
@@ -214,10 +223,7 @@ fn start(
     identity: hubs::Identity,
     interval: std::time::Duration,
 ) -> Arc<hubs::Hub> {
-    let refused =
-        subject.status.refused_credentials.as_ref().and_then(|refused| {
-            Some(hub::Refusal { version: refused.version.clone(), time: refused.time.parse().ok()? })
-        });
+    let refused = subject.status.refused_credentials.as_ref().and_then(refusal);
     let (handle, task) = hub::Organization::start(hub::OrganizationConfig {
         name: identity.name.clone(),
         endpoints: identity.endpoints.clone(),
@@ -228,10 +234,46 @@ fn start(
         permit: context.writer.permit.clone(),
         refused,
     });
-    let watch = tokio::spawn(follow(Arc::downgrade(context), subject.key.clone(), handle.state()));
+    // Also over a change of its endpoints: the former client is still here.
+    let former = context.hubs.get(&subject.key).map(|hub| hub.handle.state().borrow().wrong.clone());
+    let remembered = subject.status.refused_logins.iter().filter_map(refusal);
+    handle.recall(former.unwrap_or_default().into_iter().chain(remembered).fold(Vec::new(), insert));
+    // Looked at here and not by the task: what the client finds out before that runs is news too.
+    let (states, before) = (handle.state(), digest(&handle.state().borrow()));
+    let watch = tokio::spawn(follow(Arc::downgrade(context), subject.key.clone(), states, before));
     let hub = Arc::new(hubs::Hub::new(handle, [task, watch], subject, identity));
     context.hubs.put(subject.key.clone(), hub.clone());
     hub
+}
+
+/// A refusal as a client knows it.
+fn refusal(refused: &RefusedCredentials) -> Option<hub::Refusal> {
+    Some(hub::Refusal { version: refused.version.clone(), time: refused.time.parse().ok()? })
+}
+
+/// A refusal as the status shows it.
+fn refusal_shown(refusal: &hub::Refusal) -> RefusedCredentials {
+    RefusedCredentials { version: refusal.version.clone(), time: refusal.time.to_string() }
+}
+
+/// Puts a refusal into a list by its time, once.
+fn insert(mut list: Vec<hub::Refusal>, refusal: hub::Refusal) -> Vec<hub::Refusal> {
+    if let Err(at) = list.binary_search_by(|known| known.time.cmp(&refusal.time)) {
+        list.insert(at, refusal);
+    }
+    list
+}
+
+/// What others want to hear of: the list, by its time and length, and what is wrong. A refusal must be in the status soon,
+/// also where the trouble is the same as before.
+type Digest =
+    (Option<Timestamp>, usize, (Option<(&'static str, Option<Timestamp>)>, Option<hub::Refusal>, Vec<hub::Refusal>));
+
+fn digest(state: &hub::State) -> Digest {
+    let snapshot = state.snapshot.as_ref();
+    let trouble = state.trouble.as_ref().map(|trouble| (trouble.reason, trouble.retry));
+    let wrong = (trouble, state.refused.clone(), state.wrong.clone());
+    (snapshot.map(|snapshot| snapshot.started), snapshot.map_or(0, |snapshot| snapshot.tokens.len()), wrong)
 }
 
 /// Wakes the organization, and its tokens where there is a new list, new trouble, or a place has become free.
@@ -239,17 +281,12 @@ async fn follow(
     context: std::sync::Weak<Context>,
     key: OrganizationKey,
     mut states: tokio::sync::watch::Receiver<hub::State>,
+    mut before: Digest,
 ) {
-    let digest = |state: &hub::State| {
-        let snapshot = state.snapshot.as_ref();
-        let trouble = state.trouble.as_ref().map(|trouble| (trouble.reason, trouble.retry));
-        (snapshot.map(|snapshot| snapshot.started), snapshot.map_or(0, |snapshot| snapshot.tokens.len()), trouble)
-    };
-    let mut before = digest(&states.borrow());
     while states.changed().await.is_ok() {
         let now = digest(&states.borrow_and_update());
         let Some(context) = context.upgrade() else { return };
-        if (now.0, now.2) != (before.0, before.2) {
+        if (&now.0, &now.2) != (&before.0, &before.2) {
             context.queue.add(Task::Organization(key.clone()));
             wake_tokens(&context, &key);
         } else if now.1 < before.1 {
@@ -259,17 +296,34 @@ async fn follow(
     }
 }
 
+/// What a status is made of.
+#[derive(Clone, Copy, Default)]
+struct Look<'a> {
+    state: Option<&'a hub::State>,
+    /// What keeps us from using the client, if anything.
+    trouble: Option<&'a Trouble>,
+    /// Whether the numbers changed by what we did just now.
+    recount: bool,
+}
+
+impl<'a> Look<'a> {
+    fn snapshot(&self) -> Option<&'a hub::Snapshot> {
+        self.state.and_then(|state| state.snapshot.as_ref())
+    }
+}
+
 /// The status, if it differs.
-async fn write_status(
-    context: &Context,
-    subject: &Found,
-    state: Option<&hub::State>,
-    trouble: Option<&Trouble>,
-) -> End {
+async fn write_status(context: &Context, subject: &Found, look: &Look<'_>) -> End {
     let now = context.clock.now();
-    let wanted = status_of(context, subject, state, trouble, now);
-    let shown = state.and_then(|state| state.snapshot.as_ref()).map(|snapshot| snapshot.started);
+    let mut wanted = status_of(context, subject, look, now);
+    let shown = look.snapshot().map(|snapshot| snapshot.started);
     let counted = || shown.into_iter().for_each(|started| context.hubs.counted(&subject.key, started));
+    if status::patch(&subject.status, &wanted).is_none() {
+        counted();
+        return End::Rested;
+    }
+    // What is out of date goes along with a change, but is no reason for one.
+    wanted.refused_logins.retain(|login| refusal(login).is_some_and(|refusal| counts(refusal.time, now)));
     let Some(patch) = status::patch(&subject.status, &wanted) else {
         counted();
         return End::Rested;
@@ -283,12 +337,28 @@ async fn write_status(
         return End::Again;
     }
     counted();
-    announce(context, subject, &wanted).await;
+    announce(context, subject, &wanted, look.snapshot(), now).await;
     End::Rested
 }
 
-/// Events at transitions of the conditions.
-async fn announce(context: &Context, subject: &Found, wanted: &OrganizationStatus) {
+/// Whether a wrong login still counts.
+fn counts(time: Timestamp, now: Timestamp) -> bool {
+    time.duration_since(now).abs() < LOCK_WINDOW
+}
+
+/// Events at transitions.
+async fn announce(
+    context: &Context,
+    subject: &Found,
+    wanted: &OrganizationStatus,
+    snapshot: Option<&hub::Snapshot>,
+    now: Timestamp,
+) {
+    let unused = |status: &OrganizationStatus| status.tokens.as_ref().map_or(0, |counts| counts.unused);
+    if let Some(snapshot) = snapshot.filter(|_| unused(&subject.status) == 0 && unused(wanted) > 0) {
+        let note = census::unused_in_words(subject, snapshot, now);
+        context.events.report(&subject.reference, Happened::UnusedTokens, note).await;
+    }
     let status = |conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], kind: &str| {
         conditions.iter().find(|condition| condition.type_ == kind).map(|condition| condition.status.clone())
     };
@@ -302,25 +372,25 @@ async fn announce(context: &Context, subject: &Found, wanted: &OrganizationStatu
     }
 }
 
-fn status_of(
-    context: &Context,
-    subject: &Found,
-    state: Option<&hub::State>,
-    trouble: Option<&Trouble>,
-    now: Timestamp,
-) -> OrganizationStatus {
+fn status_of(context: &Context, subject: &Found, look: &Look<'_>, now: Timestamp) -> OrganizationStatus {
     let former = &subject.status;
-    let snapshot = state.and_then(|state| state.snapshot.as_ref());
-    let limit = subject.spec.token_limit.unwrap_or(subject.spec.subscription.limit());
+    let (state, snapshot) = (look.state, look.snapshot());
+    let limit = census::limit(subject);
     // Numbers are those of the last poll: they are not written after each token that is made.
-    let polled = snapshot
-        .filter(|snapshot| former.tokens.is_none() || context.hubs.is_later_list(&subject.key, snapshot.started));
-    let (tokens, unmanaged) = match polled {
-        Some(snapshot) => (Some(counts(context, snapshot, limit, now)), unmanaged(context, snapshot, now)),
-        None => (former.tokens.clone().map(|counts| TokenCounts { limit, ..counts }), former.unmanaged.clone()),
+    let edited = former.observed_generation != Some(subject.generation);
+    let polled = snapshot.filter(|snapshot| {
+        let first = former.tokens.is_none() || edited || look.recount;
+        first || context.hubs.is_later_list(&subject.key, snapshot.started)
+    });
+    let (tokens, unmanaged, orphaned) = match polled.map(|snapshot| census::take(context, subject, snapshot, now)) {
+        Some(census) => (Some(census.counts), census.unmanaged, census.orphaned),
+        None => {
+            let counts = former.tokens.clone().map(|counts| TokenCounts { limit, ..counts });
+            (counts, former.unmanaged.clone(), former.orphaned.clone())
+        }
     };
     let own = state.and_then(|state| state.trouble.as_ref());
-    let progress = match (trouble, own) {
+    let progress = match (look.trouble, own) {
         (Some(trouble), _) => Progress::Waiting(trouble.reason, trouble.message.clone()),
         (None, Some(trouble)) => Progress::Waiting(account::reason(trouble.reason), trouble.message.clone()),
         (None, None) => Progress::Settled,
@@ -348,67 +418,19 @@ fn status_of(
         conditions: conditions::organization(&facts, subject.generation, &former.conditions, now),
         tokens,
         unmanaged,
+        orphaned,
         refused_credentials: refused(state, former),
+        refused_logins: match state {
+            Some(state) => state.wrong.iter().map(refusal_shown).collect(),
+            None => former.refused_logins.clone(),
+        },
     }
 }
 
 /// A refusal outlives the process, so that a restart doesn't try the same password again.
 fn refused(state: Option<&hub::State>, former: &OrganizationStatus) -> Option<RefusedCredentials> {
     match state {
-        Some(state) => state
-            .refused
-            .as_ref()
-            .map(|refusal| RefusedCredentials { version: refusal.version.clone(), time: refusal.time.to_string() }),
+        Some(state) => state.refused.as_ref().map(refusal_shown),
         None => former.refused_credentials.clone(),
     }
-}
-
-fn ours(context: &Context, token: &hub::Token) -> Option<Marker> {
-    let (_, marker) = Marker::parse(&token.label)?;
-    (marker.cluster == context.settings.cluster).then_some(marker)
-}
-
-fn expired(token: &hub::Token, now: Timestamp) -> bool {
-    token.expiration_time.is_some_and(|time| time <= now)
-}
-
-fn counts(context: &Context, snapshot: &hub::Snapshot, limit: u32, now: Timestamp) -> TokenCounts {
-    let identity = |(key, _): &(Key, Arc<OrganizationAccessToken>)| {
-        Identity::of("OrganizationAccessToken", &key.namespace, &key.name)
-    };
-    let living: std::collections::HashSet<Identity> = context.tokens.all().iter().map(identity).collect();
-    let count = |holds: &dyn Fn(&hub::Token) -> bool| {
-        u32::try_from(snapshot.tokens.iter().filter(|token| holds(token)).count()).unwrap_or(u32::MAX)
-    };
-    let managed = count(&|token| ours(context, token).is_some());
-    let total = count(&|_| true);
-    TokenCounts {
-        total,
-        limit,
-        managed,
-        unmanaged: total - managed,
-        expired: count(&|token| expired(token, now)),
-        inactive: count(&|token| !token.active),
-        orphaned: count(&|token| ours(context, token).is_some_and(|marker| !living.contains(&marker.identity))),
-    }
-}
-
-fn unmanaged(context: &Context, snapshot: &hub::Snapshot, now: Timestamp) -> Vec<UnmanagedToken> {
-    let foreign = snapshot.tokens.iter().filter(|token| ours(context, token).is_none());
-    let mut tokens: Vec<UnmanagedToken> = foreign
-        .map(|token| UnmanagedToken {
-            id: text::clean(&token.id, 64),
-            label: text::clean(&token.label, 100),
-            expiration_time: token.expiration_time.map(|time| time.to_string()),
-            last_used_time: token.last_used_time.map(|time| time.to_string()),
-            state: match (expired(token, now), token.active) {
-                (true, _) => UnmanagedState::Expired,
-                (false, true) => UnmanagedState::Active,
-                (false, false) => UnmanagedState::Inactive,
-            },
-        })
-        .collect();
-    tokens.sort_by(|a, b| a.id.cmp(&b.id));
-    tokens.truncate(UNMANAGED);
-    tokens
 }

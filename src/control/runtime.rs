@@ -11,10 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Resource,
     core::{NamespaceResourceScope, PartialObjectMeta},
-    runtime::{
-        WatchStreamExt,
-        watcher::{self, Event, watcher},
-    },
+    runtime::watcher::{self, Event, watcher},
 };
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -27,6 +24,7 @@ use super::{
     organizations::{self, Found, Organizations},
     queue::Queue,
     token,
+    watches::{self, Watches},
 };
 use crate::{
     api::{
@@ -78,7 +76,7 @@ impl Controller {
     pub fn new(parts: Parts) -> Self {
         let namespaces: Vec<Option<String>> = match parts.namespaces.is_empty() {
             true => vec![None],
-            false => parts.namespaces.into_iter().map(Some).collect(),
+            false => parts.namespaces.iter().cloned().map(Some).collect(),
         };
         let watches = namespaces.len();
         // In namespaced mode the credentials of cluster-wide organizations are in a namespace of their own.
@@ -86,7 +84,7 @@ impl Controller {
         let foreign = if namespaces.contains(&None) { 1 } else { watches + usize::from(credentials) };
         let context = Context {
             queue: Arc::new(Queue::new(parts.clock.clone())),
-            events: Events::new(parts.writer.clone(), &parts.instance),
+            events: Events::new(parts.writer.clone(), parts.clock.clone(), &parts.instance),
             clock: parts.clock,
             settings: parts.settings,
             writer: parts.writer,
@@ -97,6 +95,8 @@ impl Controller {
             foreign: Foreign::new(foreign),
             hubs: Hubs::default(),
             memos: Memos::default(),
+            watches: Watches::default(),
+            namespaces: parts.namespaces.clone(),
             metrics: parts.metrics,
         };
         Self { context: Arc::new(context), namespaces, concurrency: parts.concurrency }
@@ -166,33 +166,27 @@ impl Controller {
     }
 }
 
-/// Follows a watch for ever; what fails is tried again with a growing delay.
-async fn follow<K>(stream: impl futures::Stream<Item = watcher::Result<Event<K>>>, mut take: impl FnMut(Event<K>)) {
-    let mut stream = std::pin::pin!(stream.default_backoff());
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(event) => take(event),
-            Err(error) => tracing::warn!(
-                kind = std::any::type_name::<K>(),
-                error = kind_of(&error),
-                "a watch failed and is tried again"
-            ),
-        }
-    }
+/// Follows a watch for ever; when it works again after a failure, whoever failed for want of the API server goes on.
+async fn follow<K, S>(context: &Context, begin: impl Fn() -> S, take: impl FnMut(Event<K>))
+where
+    S: futures::Stream<Item = watcher::Result<Event<K>>>,
+{
+    watches::follow(&context.watches, &context.clock, begin, take, || came_back(context)).await;
 }
 
-/// What kind of failure it is. The text of an error may quote an object, a Secret for one.
-fn kind_of(error: &watcher::Error) -> String {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
-            format!("{} {}", status.code, status.reason)
+/// The API server is there again.
+fn came_back(context: &Context) {
+    for (key, object) in context.tokens.all() {
+        let memo = object.metadata.uid.as_deref().and_then(|uid| context.memos.get(uid));
+        if memo.is_some_and(|memo| memo.lacks_kubernetes()) {
+            context.queue.add(Task::Token(key));
         }
-        watcher::Error::WatchError(status) => format!("{} {}", status.code, status.reason),
-        watcher::Error::InitialListFailed(_) => "the list failed".into(),
-        watcher::Error::WatchStartFailed(_) => "the watch could not be started".into(),
-        watcher::Error::WatchFailed(_) => "the watch broke off".into(),
-        watcher::Error::NoResourceVersion => "the list has no resourceVersion".into(),
+    }
+    for found in context.organizations.all() {
+        let trouble = context.hubs.trouble(&found.key);
+        if trouble.is_some_and(|trouble| trouble.reason == Reason::KubernetesUnavailable) {
+            context.queue.add(Task::Organization(found.key));
+        }
     }
 }
 
@@ -213,16 +207,20 @@ where
 }
 
 async fn watch_tokens(context: Arc<Context>, api: Api<OrganizationAccessToken>, scope: usize) {
-    follow(plain(&context, api), |event| {
-        let gone = matches!(event, Event::Delete(_) | Event::InitDone);
-        for key in context.tokens.take(scope, event, with_key) {
-            wake_losers(&context, &key);
-            context.queue.add(Task::Token(key));
-        }
-        if gone {
-            forget(&context);
-        }
-    })
+    follow(
+        &context,
+        || plain(&context, api.clone()),
+        |event| {
+            let gone = matches!(event, Event::Delete(_) | Event::InitDone);
+            for key in context.tokens.take(scope, event, with_key) {
+                wake_losers(&context, &key);
+                context.queue.add(Task::Token(key));
+            }
+            if gone {
+                forget(&context);
+            }
+        },
+    )
     .await;
 }
 
@@ -253,18 +251,26 @@ fn forget(context: &Context) {
 }
 
 async fn watch_organizations(context: Arc<Context>, api: Api<Organization>, scope: usize) {
-    follow(plain(&context, api), |event| {
-        let changed = context.organizations.namespaced.take(scope, event, with_key);
-        organizations_changed(&context, OrganizationKind::Organization, changed);
-    })
+    follow(
+        &context,
+        || plain(&context, api.clone()),
+        |event| {
+            let changed = context.organizations.namespaced.take(scope, event, with_key);
+            organizations_changed(&context, OrganizationKind::Organization, changed);
+        },
+    )
     .await;
 }
 
 async fn watch_cluster_organizations(context: Arc<Context>, api: Api<ClusterOrganization>) {
-    follow(plain(&context, api), |event| {
-        let changed = context.organizations.cluster.take(0, event, with_key);
-        organizations_changed(&context, OrganizationKind::ClusterOrganization, changed);
-    })
+    follow(
+        &context,
+        || plain(&context, api.clone()),
+        |event| {
+            let changed = context.organizations.cluster.take(0, event, with_key);
+            organizations_changed(&context, OrganizationKind::ClusterOrganization, changed);
+        },
+    )
     .await;
 }
 
@@ -279,24 +285,28 @@ fn organizations_changed(context: &Context, kind: OrganizationKind, changed: Vec
 /// Our Secrets, with data: only it tells whether somebody changed the value. The data is dropped at once.
 async fn watch_secrets(context: Arc<Context>, api: Api<Secret>, scope: usize) {
     let config = config(&context).labels(&format!("{MANAGED_BY}={MANAGER}"));
-    follow(watcher(api, config), |event| {
-        let owners = |context: &Context, key: &Key| context.secrets.get(key).map(|entry| entry.owner.clone());
-        let before = match &event {
-            Event::Delete(secret) => owners(&context, &key(secret)),
-            _ => None,
-        };
-        let changed = context.secrets.take(scope, event, secrets::entry);
-        for key in changed {
-            let after = owners(&context, &key);
-            for (token, object) in context.tokens.all() {
-                let uid = object.metadata.uid.as_ref();
-                let named = token.namespace == key.namespace && secret_name(&object) == key.name;
-                if named || uid.is_some_and(|uid| before.as_ref() == Some(uid) || after.as_ref() == Some(uid)) {
-                    context.queue.add(Task::Token(token));
+    follow(
+        &context,
+        || watcher(api.clone(), config.clone()),
+        |event| {
+            let owners = |context: &Context, key: &Key| context.secrets.get(key).map(|entry| entry.owner.clone());
+            let before = match &event {
+                Event::Delete(secret) => owners(&context, &key(secret)),
+                _ => None,
+            };
+            let changed = context.secrets.take(scope, event, secrets::entry);
+            for key in changed {
+                let after = owners(&context, &key);
+                for (token, object) in context.tokens.all() {
+                    let uid = object.metadata.uid.as_ref();
+                    let named = token.namespace == key.namespace && secret_name(&object) == key.name;
+                    if named || uid.is_some_and(|uid| before.as_ref() == Some(uid) || after.as_ref() == Some(uid)) {
+                        context.queue.add(Task::Token(token));
+                    }
                 }
             }
-        }
-    })
+        },
+    )
     .await;
 }
 
@@ -308,9 +318,10 @@ fn secret_name(object: &OrganizationAccessToken) -> &str {
 /// All other Secrets, by name: whether one is in the way, and whether an owner's credentials changed.
 async fn watch_foreign(context: Arc<Context>, api: Api<PartialObjectMeta<Secret>>, scope: usize) {
     let config = config(&context).labels(&format!("{MANAGED_BY}!={MANAGER}"));
-    let stream = watcher(api, config).map(|event| event.map(|event| names(event, |secret| key(&secret))));
+    let begin =
+        || watcher(api.clone(), config.clone()).map(|event| event.map(|event| names(event, |secret| key(&secret))));
     let mut listed = false;
-    follow(stream, |event| {
+    follow(&context, begin, |event| {
         context.foreign.take(scope, &event);
         match event {
             // The first list tells nothing new: organizations read their credentials anyway.

@@ -77,7 +77,8 @@ async fn pass(context: &Context, key: &Key) -> End {
     let Some(organization) = account::organization(context, &object) else { return End::Rested };
     let uid = object.uid().unwrap_or_default();
     tracing::Span::current().record("uid", uid.as_str());
-    let memo = context.memos.get(&uid).unwrap_or_else(|| Memo::new(session(context)));
+    let mut memo = context.memos.get(&uid).unwrap_or_else(|| Memo::new(session(context)));
+    memo.begin(context.watches.returns(), context.clock.now());
     let sources = context.sources();
     let mut view = observe::view(&object, organization, memo.hand.clone(), memo.session.clone(), &sources);
     let mut pass = Pass { context, object, memo };

@@ -97,7 +97,7 @@ impl Shared {
     /// Tells watchers how the credentials stand.
     pub fn publish_login(&self) {
         let (login, refused) = self.logins.standing();
-        self.board.login(login, refused);
+        self.board.login(login, refused, self.logins.wrong());
     }
 
     /// What a JSON answer says, without secrets; None where a page for people came instead.

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Change, Created, Credentials, Error, Failure, NewToken, Operation, Proof, Snapshot, State, Token, Urgency,
+    Change, Created, Credentials, Error, Failure, NewToken, Operation, Proof, Refusal, Snapshot, State, Token, Urgency,
     call::{Call, Shared, Waiter},
     client::Reply,
     lock, registry,
@@ -39,6 +39,13 @@ impl Handle {
     /// What the client knows, and word of every change of it.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared.board.watch()
+    }
+
+    /// Takes logins into account that were refused, or may have been, before this client was started: what another one
+    /// showed as [`State::wrong`]. To be called before credentials are set.
+    pub fn recall(&self, wrong: Vec<Refusal>) {
+        self.shared.logins.recall(wrong);
+        self.shared.publish_login();
     }
 
     /// Takes credentials on; `version` is how a [`super::Refusal`] will name them. None: there are none any more.

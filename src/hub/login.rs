@@ -1,8 +1,9 @@
 //! The login: one for everybody, kept until it is about to expire, and never the same wrong password twice.
 //!
 //! Docker locks an owner out for ten minutes after a few wrong logins. So credentials that were refused are not sent again
-//! before others are set or 15 minutes have passed, also over a restart, and at most three logins that were
-//! refused (or may have been: the answer was lost) are sent within ten minutes, whatever is set.
+//! before others are set or 15 minutes have passed, and at most three logins that were refused (or may have been: the
+//! answer was lost) are sent within ten minutes, whatever is set. Both hold over restarts: what is published as
+//! [`super::State`] is kept by others, and given back.
 //!
 //! Invariant: at most one login is under way per organization. A failure of it is shared by all who waited for it.
 
@@ -55,8 +56,8 @@ struct Memory {
     generation: u64,
     session: Option<Session>,
     refused: Option<Refused>,
-    /// When logins were refused, or may have been.
-    wrong: Vec<Timestamp>,
+    /// The last logins that were refused, or may have been: no more than [`MAX_WRONG`], the newest last.
+    wrong: Vec<Refusal>,
     /// When the login began that has not been answered.
     pending: Option<Timestamp>,
     /// The last 30 seconds whose code was sent.
@@ -85,7 +86,7 @@ struct Refused {
 
 impl Logins {
     pub fn new(refused: Option<Refusal>) -> Self {
-        let wrong = refused.iter().map(|refusal| refusal.time).collect();
+        let wrong = refused.iter().cloned().collect();
         let refused = refused.map(|refusal| Refused {
             refusal,
             credentials: None,
@@ -94,6 +95,20 @@ impl Logins {
         });
         let memory = Memory { refused, wrong, ..Memory::default() };
         Self { turn: tokio::sync::Mutex::new(()), memory: Mutex::new(memory) }
+    }
+
+    /// Takes logins into account that were refused, or may have been, before this client was started.
+    pub fn recall(&self, wrong: Vec<Refusal>) {
+        let mut memory = lock(&self.memory);
+        let own = std::mem::take(&mut memory.wrong);
+        let other = |refusal: &Refusal| !wrong.iter().any(|known| known.time == refusal.time);
+        let own: Vec<_> = own.into_iter().filter(other).collect();
+        wrong.into_iter().chain(own).for_each(|refusal| memory.note_wrong(refusal));
+    }
+
+    /// The last logins that were refused, or may have been.
+    pub fn wrong(&self) -> Vec<Refusal> {
+        lock(&self.memory).wrong.clone()
     }
 
     /// Whether there are credentials.
@@ -182,8 +197,11 @@ impl Logins {
             if let Some(error) = memory.failed.clone().filter(|_| memory.finished > ticket) {
                 return Err(error);
             }
-            memory.may(shared)?
+            memory.may(shared)
         };
+        // One whose caller went away may just have been counted.
+        shared.publish_login();
+        let slot = slot?;
         let answer = attempt(self, shared, &slot.credentials, urgency).await;
         let result = lock(&self.memory).ended(shared, &slot, answer);
         shared.publish_login();
@@ -205,15 +223,15 @@ impl Memory {
         };
         if let Some(time) = self.pending.take().filter(|_| !slot.proven) {
             // Its caller went away before the answer came.
-            self.wrong.push(time);
+            self.note_wrong(Refusal { version: slot.version.clone(), time });
         }
         if let Some(refused) = self.refused.as_ref().filter(|refused| recent(refused.refusal.time, now, REST)) {
             let until = plus(refused.refusal.time, REST);
             return Err(error(refused.failure.clone()).text(refused.text.clone()).retry(until));
         }
-        self.wrong.retain(|time| recent(*time, now, LOCK_WINDOW));
-        if self.wrong.len() >= MAX_WRONG {
-            let oldest = self.wrong.iter().min().copied().unwrap_or(now);
+        let wrong = self.wrong.iter().map(|refusal| refusal.time).filter(|time| recent(*time, now, LOCK_WINDOW));
+        if wrong.clone().count() >= MAX_WRONG {
+            let oldest = wrong.min().unwrap_or(now);
             return Err(error(Failure::TooManyLogins).retry(plus(oldest, LOCK_WINDOW)));
         }
         let used = slot.credentials.totp_secret.is_some().then_some(self.code).flatten();
@@ -224,10 +242,16 @@ impl Memory {
         Ok(slot)
     }
 
+    fn note_wrong(&mut self, refusal: Refusal) {
+        self.wrong.push(refusal);
+        let surplus = self.wrong.len().saturating_sub(MAX_WRONG);
+        self.wrong.drain(..surplus);
+    }
+
     fn ended(&mut self, shared: &Shared, slot: &Slot, answer: Result<SecretString, Error>) -> Result<Session, Error> {
-        let began = self.pending.take();
+        self.pending = None;
         self.finished = self.finished.saturating_add(1);
-        let result = answer.map_err(|error| self.refused(shared, slot, began, error));
+        let result = answer.map_err(|error| self.refused(shared, slot, error));
         self.failed = result.as_ref().err().cloned();
         if self.slot.as_ref().is_none_or(|current| current.generation != slot.generation) {
             // Others were set meanwhile: what these were good for doesn't matter.
@@ -249,7 +273,7 @@ impl Memory {
     }
 
     /// Takes note of a login that failed.
-    fn refused(&mut self, shared: &Shared, slot: &Slot, began: Option<Timestamp>, error: Error) -> Error {
+    fn refused(&mut self, shared: &Shared, slot: &Slot, error: Error) -> Error {
         let now = shared.clock.now();
         let (refused, wrong) = match error.failure {
             Failure::CredentialsRefused | Failure::WrongCredentials | Failure::TwoFactorRefused => (true, true),
@@ -259,7 +283,7 @@ impl Memory {
             _ => (false, false),
         };
         if wrong {
-            self.wrong.push(began.unwrap_or(now));
+            self.note_wrong(Refusal { version: slot.version.clone(), time: now });
         }
         if !refused {
             return error;

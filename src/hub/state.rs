@@ -59,6 +59,8 @@ pub struct State {
     pub login: Login,
     /// Credentials that were refused, to be kept over restarts.
     pub refused: Option<Refusal>,
+    /// The last logins that were refused, or may have been, the newest last; to be kept over restarts too.
+    pub wrong: Vec<Refusal>,
     /// Until when Docker Hub asked for silence, where that was the last that was heard of it.
     pub silent: Option<Timestamp>,
 }
@@ -188,10 +190,10 @@ impl Board {
     }
 
     /// Says what is known of the credentials.
-    pub fn login(&self, login: Login, refused: Option<Refusal>) {
+    pub fn login(&self, login: Login, refused: Option<Refusal>, wrong: Vec<Refusal>) {
         self.state.send_if_modified(|state| {
-            let changed = state.login != login || state.refused != refused;
-            (state.login, state.refused) = (login, refused);
+            let changed = state.login != login || state.refused != refused || state.wrong != wrong;
+            (state.login, state.refused, state.wrong) = (login, refused, wrong);
             changed
         });
     }

@@ -1,14 +1,16 @@
 //! Kubernetes: what is watched, what is written, and who leads.
 //!
 //! Reading order: [`store`] (what watches have shown, and our own writes before they are shown), [`secrets`] (pull
-//! secrets: their content, and the index of ours), [`foreign`] (the names of all others), [`observe`] (stores into a view), [`status`] (memory and facts out of
-//! and into a status), [`write`] (every write, bounded in time), [`events`], [`leader`].
+//! secrets: their content, and the index of ours), [`loose`] (what an apply would leave on them), [`foreign`] (the names
+//! of all others), [`observe`] (stores into a view), [`status`] (memory and facts out of and into a status), [`write`]
+//! (every write, bounded in time), [`events`], [`leader`].
 //!
 //! Never: a request to Docker Hub, or a decision about a token.
 
 pub mod events;
 pub mod foreign;
 pub mod leader;
+pub mod loose;
 pub mod observe;
 pub mod secrets;
 pub mod status;

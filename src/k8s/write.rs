@@ -8,7 +8,7 @@
 
 use std::{fmt::Debug, future::Future, time::Duration};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -137,7 +137,8 @@ impl Writer {
         self.guarded(api.patch_status(&object.name_any(), &managed(), &Patch::Merge(patch))).await
     }
 
-    /// Creates a Secret that must not be there, or applies over the one that was seen.
+    /// Creates a Secret that must not be there, or applies over the one that was seen. Where an apply would leave what
+    /// is to go, it is a patch with the same content that also takes that away: one request either way.
     pub async fn secret(&self, key: &Key, mut secret: Secret, seen: Option<&Entry>) -> Result<Secret, Error> {
         let api = namespaced::<Secret>(&self.client, key);
         let Some(seen) = seen else {
@@ -146,6 +147,10 @@ impl Writer {
         };
         secret.metadata.uid = Some(seen.uid.clone());
         secret.metadata.resource_version = Some(seen.version.clone());
+        if let Some(mut patch) = seen.loose.removal(&secret) {
+            merge(&mut patch, serde_json::to_value(&secret).unwrap_or_default());
+            return self.guarded(api.patch(&key.name, &managed(), &Patch::Strategic(patch))).await;
+        }
         self.guarded(api.patch(&key.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&secret))).await
     }
 
@@ -159,6 +164,14 @@ impl Writer {
         self.guarded(namespaced::<Secret>(&self.client, key).patch(&key.name, &managed(), &Patch::Merge(patch))).await
     }
 
+    /// Makes an event.
+    pub async fn event(&self, event: &Event) -> Result<(), Error> {
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let params = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
+        let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        self.guarded(api.create(&params, event)).await.map(drop)
+    }
+
     /// Deletes a Secret that was seen; one that is gone is as good.
     pub async fn delete_secret(&self, key: &Key, seen: &Entry) -> Result<(), Error> {
         let preconditions = Preconditions { uid: Some(seen.uid.clone()), resource_version: None };
@@ -168,6 +181,19 @@ impl Writer {
             Err(error) if error.is_gone() => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Puts everything of one object of JSON into another; lists are put together.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(into), Value::Array(from)) => into.extend(from),
+        (into, from) => *into = from,
     }
 }
 

@@ -17,7 +17,7 @@
 //! asks again. The model checker, `status.plan` and the controller all use this one function.
 //!
 //! Reading order: the types here, [`decide()`], [`life`] (the rules in order), [`farewell`] (the rules of the end),
-//! [`checks`], [`adopt`], [`quota`], [`schedule`], [`absorb`].
+//! [`checks`], [`adopt`], [`quota`], [`schedule`], [`absorb`]; [`orphans`] is about tokens without an object.
 //!
 //! Invariant: no I/O, clock, randomness, async or logging. Files here import std, serde, jiff and `crate::api` only.
 
@@ -30,6 +30,7 @@ mod decide;
 mod facts;
 mod farewell;
 mod life;
+pub mod orphans;
 mod outline;
 mod quota;
 pub mod schedule;

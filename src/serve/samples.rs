@@ -41,6 +41,7 @@ impl Snapshot for Samples {
                 ("expired", counts.expired),
                 ("inactive", counts.inactive),
                 ("orphaned", counts.orphaned),
+                ("unused", counts.unused),
             ];
             Some(OrganizationSample {
                 name: found.name().to_owned(),

@@ -41,6 +41,43 @@ async fn a_wrong_password_is_tried_at_most_three_times_and_a_corrected_one_heals
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn three_wrong_passwords_are_the_most_whatever_is_set_and_however_often_it_restarts() {
+    let mut world = World::new().await;
+    world.organization().await;
+    let mark = world.mark();
+    for number in 1..=3 {
+        world.credentials(NAMESPACE, &format!("wrong-password-{number}")).await;
+        world.start(&["--leader-elect=false"]);
+        let what = format!("remembers {number}");
+        world.until_organization(&what, |status| status.refused_logins.len() == number).await;
+        assert_eq!(logins(&world, mark), number);
+        world.kill();
+    }
+    // Even the right one waits now: one more wrong one might lock the owner out.
+    world.credentials(NAMESPACE, PASSWORD).await;
+    world.start(&["--leader-elect=false"]);
+    world
+        .until_organization("says why it waits", |status| {
+            let valid = status.conditions.iter().find(|condition| condition.type_ == "CredentialsValid");
+            valid.is_some_and(|valid| valid.message.contains("several logins were refused within ten minutes"))
+        })
+        .await;
+    world.quiet().await;
+    assert_eq!(logins(&world, mark), 3);
+    // Ten minutes later the list has gone out of date, and goes with the next change.
+    world.kill();
+    let long_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(11);
+    let old: Vec<_> = (1..=3).map(|n| json!({"version": n.to_string(), "time": long_ago.to_string()})).collect();
+    let api: kube::Api<oat_operator::api::Organization> = kube::Api::namespaced(world.client.clone(), NAMESPACE);
+    let patch = json!({"status": {"refusedLogins": old, "refusedCredentials": null}});
+    api.patch_status("acme", &Default::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+    world.start(&["--leader-elect=false"]);
+    let organization = world.until_organization_ready().await;
+    assert!(organization.status.unwrap().refused_logins.is_empty());
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_and_unreadable_credentials_name_the_secret_and_the_key() {
     let mut world = World::new().await;
     world.secrets().delete("acme-owner", &Default::default()).await.unwrap();

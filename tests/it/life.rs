@@ -279,6 +279,47 @@ async fn every_type_of_secret_and_a_new_name_hold_the_value() {
     world.finish().await;
 }
 
+/// A Secret's labels and annotations of these names.
+async fn decoration(world: &World, names: &[&str]) -> Vec<String> {
+    let metadata = world.secrets().get("pull").await.unwrap().metadata;
+    let all = metadata.labels.into_iter().chain(metadata.annotations).flatten();
+    all.filter(|(name, _)| names.contains(&name.as_str())).map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_template_no_longer_names_goes_from_the_secret_and_what_others_set_stays() {
+    let world = settled().await;
+    let template = json!({"labels": {"team": "a", "tier": "b"}, "annotations": {"note": "c"}});
+    world.token("pull", json!({"secret": {"template": template}})).await;
+    world.until_ready("pull").await;
+    let names = ["team", "tier", "note", "theirs"];
+    assert_eq!(decoration(&world, &names).await, ["team=a", "tier=b", "note=c"]);
+    let theirs = json!({"metadata": {"labels": {"theirs": "d"}}});
+    world.secrets().patch("pull", &Default::default(), &kube::api::Patch::Merge(theirs)).await.unwrap();
+    world.quiet().await;
+    // After the first write, which is a POST, and after an apply.
+    for (step, template, expected) in [
+        ("gone", json!({"labels": {"team": "e", "tier": null}, "annotations": null}), vec!["team=e", "theirs=d"]),
+        (
+            "back",
+            json!({"labels": {"tier": "f"}, "annotations": {"note": "g"}}),
+            vec!["team=e", "theirs=d", "tier=f", "note=g"],
+        ),
+        ("gone again", json!(null), vec!["theirs=d"]),
+    ] {
+        let mark = world.mark();
+        world.patch("pull", json!({"spec": {"secret": {"template": template}}})).await;
+        let what = format!("the template is {step}");
+        eventually(&what, async || (decoration(&world, &names).await == expected).then_some(())).await;
+        world.until_ready("pull").await;
+        world.quiet().await;
+        let secrets: Vec<_> = writes(&world, mark).into_iter().filter(|write| write.ends_with(" secrets")).collect();
+        assert_eq!(secrets, ["patch secrets"], "{step}");
+    }
+    assert_eq!(sequence(&world.until_ready("pull").await), 1);
+    world.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_somebody_adds_to_our_secret_costs_nothing_and_stops_no_rotation() {
     let mut world = World::new().await;

@@ -57,6 +57,39 @@ async fn the_api_server_goes_away_in_a_rotation_and_nothing_is_lost_or_made_twic
     world.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_api_server_goes_on_when_it_is_back() {
+    if cluster::is_real() {
+        // How long a real one takes to start says more than how long we wait then.
+        return;
+    }
+    let mut world = World::new().await;
+    world.organization().await;
+    world.start(&["--leader-elect=false"]);
+    world.token("pull", json!({"rotation": {"overlap": "0s"}})).await;
+    world.until_ready("pull").await;
+    let first = world.value("pull").await.unwrap();
+    world.quiet().await;
+    let made = Rule::new(Fault::HangAfter).on(Server::Hub).request("POST", "/v2/orgs/acme/access-tokens").once();
+    let made = world.faults.install(made);
+    world.annotate("pull", "oat-operator.dev/rotate", "now").await;
+    world.faults.hit(made, 1).await;
+    world.cluster.go_away();
+    world.faults.release(made);
+    // It tries after 1, 3, 7 and 15 seconds; the next time would be 16 seconds later, and the fifth 5 minutes at last.
+    let tried = |world: &World| {
+        let writes = world.journal.filter(|entry| entry.path.ends_with("/secrets/pull") && entry.is_write());
+        writes.len()
+    };
+    let before = tried(&world);
+    eventually("five writes failed", async || (tried(&world) >= before + 5).then_some(())).await;
+    world.cluster.come_back().await;
+    let written = async || world.value("pull").await.filter(|value| *value != first);
+    within(Duration::from_secs(11), "the Secret is written soon after", written).await;
+    world.until("pull", "has its second token", |object| sequence(object) == 2 && is_ready(object)).await;
+    world.finish().await;
+}
+
 /// From now on the Lease can't be written: the sandbox closes the connections, a real cluster forbids it.
 async fn cut_lease(world: &mut World) {
     if cluster::is_real() {

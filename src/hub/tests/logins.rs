@@ -138,6 +138,37 @@ async fn a_refusal_is_remembered_over_a_restart() {
 }
 
 #[tokio::test]
+async fn three_wrong_logins_in_ten_minutes_are_the_most_over_any_number_of_restarts() {
+    let at = |second: i32| Timestamp::constant(1_800_000_000 + i64::from(second), 0);
+    let refusal = |version: &str, second| Refusal { version: version.into(), time: at(second) };
+    // Two logins of a former process are remembered, the second also in the field of older versions.
+    let rig = rig_with(Some(refusal("v2", -60)), Duration::from_secs(30), wrong).await;
+    rig.handle.recall(vec![refusal("v1", -120), refusal("v2", -60)]);
+    assert_eq!(rig.state().wrong, [refusal("v1", -120), refusal("v2", -60)]);
+    rig.handle.set_credentials(Some(credentials("a third")), "v3");
+    let state = rig.until(|state| state.wrong.len() == 3).await;
+    assert_eq!(state.wrong, [refusal("v1", -120), refusal("v2", -60), refusal("v3", 0)]);
+    // The next process is told of all three, and sends nothing before the first is ten minutes old.
+    let next = rig_with(state.refused, Duration::from_secs(30), |_| None).await;
+    next.handle.recall(state.wrong);
+    next.handle.set_credentials(Some(owner()), "v4");
+    let error = next.handle.refresh(Urgency::Urgent).await.unwrap_err();
+    assert_eq!((error.failure.clone(), error.disposition()), (Failure::TooManyLogins, Disposition::RetryAt(at(480))));
+    assert_eq!((rig.server.count(Seen::is_login), next.server.seen().len()), (1, 0));
+    next.clock.advance(8 * MINUTE);
+    let state = next.until(|state| state.snapshot.is_some()).await;
+    assert_eq!((state.login, state.wrong.len()), (Login::Accepted, 3));
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_older_field_counts_without_the_list() {
+    let refusal = Refusal { version: "v1".into(), time: NOW };
+    let rig = rig_with(Some(refusal.clone()), Duration::from_secs(30), wrong).await;
+    rig.handle.recall(Vec::new());
+    assert_eq!(rig.state().wrong, [refusal]);
+}
+
+#[tokio::test]
 async fn answers_that_were_lost_count_as_wrong_unless_the_credentials_are_known_to_be_good() {
     let broken = Arc::new(Mutex::new(false));
     let script = broken.clone();

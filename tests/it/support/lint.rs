@@ -53,8 +53,10 @@ pub fn organization(object: &Organization) {
     let Some(status) = object.status.as_ref().filter(|status| status.observed_generation != Some(-1)) else { return };
     let name = object.metadata.name.as_deref().unwrap_or_default();
     conditions(name, &status.conditions, object.metadata.generation, status.observed_generation);
+    assert!(status.refused_logins.len() <= 3, "O4 {name}: too many refused logins are remembered");
     if let Some(counts) = &status.tokens {
         assert_eq!(counts.total, counts.managed + counts.unmanaged, "O1 {name}: the numbers don't add up");
         assert!(status.unmanaged.len() <= 20, "O2 {name}: too many unmanaged tokens are named");
+        assert!(status.orphaned.len() <= 50, "O3 {name}: too many orphans are named");
     }
 }

@@ -179,6 +179,11 @@ impl OrganizationHandle {
         self.change(id, |token| token.expires_at = expires_at)
     }
 
+    /// Says when a token was made.
+    pub fn set_created(&self, id: &str, created_at: Timestamp) -> bool {
+        self.change(id, |token| token.created_at = created_at)
+    }
+
     /// Says when a token was last used.
     pub fn set_last_used(&self, id: &str, last_used_at: Option<Timestamp>) -> bool {
         self.change(id, |token| token.last_used_at = last_used_at)
