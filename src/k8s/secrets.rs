@@ -16,18 +16,13 @@ use serde::{
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-<<<<<<< HEAD
-use super::{Key, store::Versioned};
+use super::{Key, loose::Loose, store::Versioned};
 use crate::api::{
     self,
     names::TokenId,
     token::SecretType,
     valid::{SecretShape, registries_hash},
 };
-=======
-use super::{Key, loose::Loose, store::Versioned};
-use crate::api::{self, names::TokenId, token::SecretType, valid::SecretShape};
->>>>>>> fb13b13 (The organization's side: orphans, unused tokens, refusals, watches, events, and Secrets that lose what they should)
 
 /// Annotation on our Secrets: the hash of everything that the spec says of them but the value.
 pub const LAYOUT: &str = "oat-operator.dev/layout";
@@ -111,13 +106,9 @@ pub fn entry(secret: Secret) -> (Key, Entry) {
         sequence: annotation(api::SEQUENCE).parse().unwrap_or(0),
         value_hash: value.as_ref().map(hash),
         username,
-<<<<<<< HEAD
         layout,
-=======
-        layout: annotation(LAYOUT),
         token: secret.annotations().get(api::TOKEN_ID).cloned(),
         loose: Loose::of(&secret),
->>>>>>> fb13b13 (The organization's side: orphans, unused tokens, refusals, watches, events, and Secrets that lose what they should)
     };
     (key, entry)
 }
