@@ -90,7 +90,7 @@ mod tests {
     fn failed(reason: Reason, not_before: Timestamp) -> Memo {
         let trouble = Trouble { reason, message: "lost".into(), retry: None, uncertain: false };
         let basis = (1, crate::api::token::LastHandled::default(), false);
-        let failure = Failure { trouble, count: 9, not_before, publishing: true, basis };
+        let failure = Failure { trouble, count: 9, not_before, full: None, publishing: true, basis };
         Memo::new(Session {
             since: Timestamp::UNIX_EPOCH,
             fresh_after: Timestamp::UNIX_EPOCH,
