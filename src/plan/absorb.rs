@@ -126,8 +126,7 @@ impl View {
     /// If there are fewer than we were told there may be, one may have gone since: then one more try is made at once.
     fn note_full(&mut self) {
         let Organization::Known(Account { limit, list: Some(list), .. }) = &self.organization else { return };
-        let twice = self.session.failure.as_ref().is_some_and(|failure| failure.count > 1);
-        let most = if twice || list.total >= *limit { list.total } else { list.total + 1 };
+        let most = if list.total >= *limit { list.total } else { list.total + 1 };
         let fresh = (list.started > self.session.fresh_after).then_some(most);
         if let Some(failure) = &mut self.session.failure
             && failure.trouble.reason == Reason::QuotaExceeded
@@ -307,12 +306,15 @@ impl View {
             account.trouble = Some(trouble.clone());
         }
         let publishing = matches!(step, Step::Publish(_) | Step::Fetch(_) | Step::Touch(_));
+        let mut full = None;
         if let (Step::Create(_), Reason::QuotaExceeded, Some(list)) = (step, trouble.reason, self.list()) {
+            // A second time it is no chance.
+            let former = self.session.failure.as_ref().filter(|former| former.basis == self.basis());
+            full = former.filter(|former| former.trouble.reason == Reason::QuotaExceeded).map(|_| list.total);
             // That list is too old to say how many there are.
             self.session.fresh_after = self.session.fresh_after.max(list.started);
         }
-        self.session.failure =
-            Some(Failure { trouble, count, not_before, full: None, publishing, basis: self.basis() });
+        self.session.failure = Some(Failure { trouble, count, not_before, full, publishing, basis: self.basis() });
     }
 
     fn with_list(&mut self, change: impl FnOnce(&mut List)) {

@@ -15,7 +15,7 @@ use crate::api::{
 
 /// How long a former leader's creates may still be under way when a term begins: what appears later without us is
 /// another operator's.
-const SETTLED: Duration = Duration::from_secs(600);
+pub(super) const SETTLED: Duration = Duration::from_secs(600);
 
 /// The token that was taken over and has not been replaced yet: it carries our marker from the moment it is ours.
 pub(super) fn adopted(view: &View, wanted: &Wanted, list: &List) -> Option<TokenId> {

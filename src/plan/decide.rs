@@ -31,7 +31,10 @@ pub fn outlook(view: &View, now: Timestamp) -> Facts {
     }
 }
 
+/// Never at once: what is waited for was to be over and is not, and only time or news can change that.
 fn rest(view: &View, now: Timestamp, progress: Progress, wake: Option<Timestamp>) -> Decision {
+    let soon = schedule::plus(now, schedule::SOON);
+    let wake = wake.map(|wake| if wake > now { wake } else { soon });
     let wake = [wake, schedule::wake(view, now)].into_iter().flatten().min();
     Decision::Rest(Rest { facts: facts::facts(view, now, progress), wake })
 }

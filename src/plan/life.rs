@@ -81,7 +81,11 @@ fn inspect(view: &View, now: Timestamp) -> Option<Step> {
 /// All that is left to do when the current token is where it should be.
 fn tidy(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let edit = || edit(view, wanted, list, now).or_else(|| silence(view, wanted, list, now));
-    let clean = || surplus(view, wanted).or_else(|| retire(view, wanted, list, now)).or_else(|| sweep(view, list));
+    let late = || quota::late_leftover(view, wanted, list, now).filter(|_| clean(view));
+    let clean = || {
+        let due = surplus(view, wanted).or_else(|| retire(view, wanted, list, now));
+        due.or_else(|| sweep(view, list)).or_else(late)
+    };
     // If one of them fails again and again, the other gets its turn.
     match view.failure() {
         Some(failure) if failure.count % 2 == 1 => clean().or_else(edit),

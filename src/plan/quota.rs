@@ -94,6 +94,13 @@ fn burn(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Ste
     Some(Step::Delete(id.clone(), Why::Orphan))
 }
 
+/// A leftover that is newer than the current token: no rotation passes it for a long time. It goes once nothing of former
+/// leaders can be under way any more.
+pub(super) fn late_leftover(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    let settled = list.started >= schedule::plus(view.session.since, adopt::SETTLED);
+    if settled { burn(view, wanted, list, now) } else { None }
+}
+
 /// Whether a leftover may be what pods pull with: a leader before us published it and could not remember it.
 fn in_use(view: &View, token: &Token, now: Timestamp) -> bool {
     let works = life::works(token, now);

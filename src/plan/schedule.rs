@@ -14,6 +14,9 @@ use crate::api::{
 /// The longest wait after a failure.
 pub(super) const LONGEST: Duration = Duration::from_secs(300);
 
+/// When to look again where the time that was waited for has passed and nothing has changed.
+pub(super) const SOON: Duration = Duration::from_secs(10);
+
 /// How long before its expiry a token is given up for its replacement where no place is left; less for short lives.
 pub(super) const MARGIN: Duration = Duration::from_secs(3600);
 /// The least time between two rotations that somebody asked for.

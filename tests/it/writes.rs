@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 use oat_operator::{
     api::OrganizationAccessToken,
+    clock::Clock,
     k8s::{
         Key,
         events::{Events, Happened},
@@ -79,7 +80,7 @@ async fn write(writer: &Writer, kind: &str, subject: &Subject) -> Result<(), Err
         "blank a Secret" => writer.patch_secret(key, json!({"metadata": {"labels": {"a": "b"}}})).await.map(drop),
         "delete a Secret" => writer.delete_secret(key, entry).await,
         "event" => {
-            let events = Events::new(writer.clone(), "test");
+            let events = Events::new(writer.clone(), Clock::system(), "test");
             events.report(&object.object_ref(&()), Happened::TokenCreated, object.name_any()).await;
             Ok(())
         }

@@ -132,11 +132,15 @@ pub fn twin_rows() -> Vec<Row> {
     vec![
         Row("a newer token that nobody here made", later(settled(), |case| case.hub(2)), stalled),
         Row("one with the same sequence", later(settled(), |case| case.hub_as("other", 1)), stalled),
-        Row("not one that was there before", later(settled().hub(2), |case| case), well),
         Row(
-            "not one whose answer was lost",
+            "one that was there before is a leftover",
+            later(settled().hub(2), |case| case),
+            "touch payments/dockerhub",
+        ),
+        Row(
+            "so is one whose answer was lost",
             later(settled(), |case| case.hub(2).with(|view| _ = view.session.lost.insert(2))),
-            well,
+            "touch payments/dockerhub",
         ),
         Row("not our own", later(settled(), |case| case.proved(2)), "publish payments/dockerhub"),
         Row("an older one is a leftover", later(settled_at(3), |case| case.hub(2)), "delete t2 Orphan"),

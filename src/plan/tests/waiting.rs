@@ -52,6 +52,28 @@ pub fn finding_rows() -> Vec<Row> {
 }
 
 #[test]
+fn nobody_is_looked_at_again_at_a_time_that_has_passed() {
+    let cases = [
+        ("a pause that is over", settled().rotate("now").trouble_until(Reason::RateLimited, ago(hours(1)))),
+        ("a refusal that is over", settled().rotate("now").trouble_until(Reason::CredentialsInvalid, ago(hours(1)))),
+        ("a first list that is late", fresh().no_list().trouble_until(Reason::HubUnavailable, ago(hours(1)))),
+        (
+            "a value in hand that a Secret overtakes",
+            settled()
+                .proved(2)
+                .secret_holds(9)
+                .failed("publish", Reason::KubernetesUnavailable, 1, seconds(1))
+                .after(hours(1)),
+        ),
+    ];
+    for (what, case) in cases {
+        if let Decision::Rest(Rest { wake: Some(wake), .. }) = decide(&case.view, case.now) {
+            assert!(wake > case.now, "{what}: {wake} after {}", case.now);
+        }
+    }
+}
+
+#[test]
 fn findings_name_what_is_wrong() {
     let message = |case: Case| match decide(&case.view, case.now) {
         Decision::Rest(Rest { facts, .. }) => match facts.progress {

@@ -26,6 +26,7 @@ mod operator;
 mod oracle;
 mod pacer;
 mod quiet;
+mod random;
 mod rules;
 mod stale;
 mod user;

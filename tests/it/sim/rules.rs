@@ -15,9 +15,11 @@ use std::{
     },
 };
 
+use jiff::{SignedDuration, Timestamp};
 use oat_operator::api::{
     FINALIZER, OWNER, Organization, OrganizationAccessToken, REVOKE, SEQUENCE,
     names::{Identity, Marker},
+    token::{DeletionPolicy, SecretDeletionPolicy},
 };
 use oat_sandbox::journal::{Entry, Journal, Moment, Server};
 use serde_json::Value;
@@ -51,8 +53,16 @@ struct State {
     creates: BTreeMap<(Marker, String), u32>,
     /// The highest sequence by what shows it.
     highest: BTreeMap<String, u64>,
-    /// The uids of token objects with our finalizer, and their markers' identities.
-    finalized: BTreeMap<String, Identity>,
+    /// Token objects with our finalizer, by uid.
+    finalized: BTreeMap<String, Finalized>,
+    /// When somebody last wanted an object's tokens not to work.
+    silenced: BTreeMap<Identity, Timestamp>,
+    /// Tokens that carried a marker once.
+    marked: BTreeSet<String>,
+    /// Objects with a create that was disturbed: its token may appear at any time.
+    disturbed: BTreeSet<Identity>,
+    /// Places are scarce: so long before its expiry a token may be given up for its successor.
+    scarce: Option<SignedDuration>,
     /// Whether the token service refused a value of ours since the last create: that token goes at once.
     refused: bool,
     /// What went wrong so far that may leave a token behind: crashes, and faults that were done.
@@ -62,7 +72,22 @@ struct State {
 struct Known {
     hash: String,
     label: String,
+    live: bool,
+    expires: Option<Timestamp>,
 }
+
+/// What is remembered of a token object for the time when it is gone.
+struct Finalized {
+    identity: Identity,
+    policy: DeletionPolicy,
+    retain: bool,
+    deleting: Option<Timestamp>,
+}
+
+/// How late a decision may be carried out that was right when it was made: faults hold requests and watches back.
+const LATE: SignedDuration = SignedDuration::from_hours(3);
+/// How long a deletion waits for an organization that can't be reached; a bit less, for clocks that differ.
+const ABANDON_AFTER: SignedDuration = SignedDuration::from_secs(590);
 
 /// The hash of a value, as the status has it.
 fn hash(value: &str) -> String {
@@ -108,6 +133,23 @@ impl Rules {
         self.state.lock().unwrap().faults += 1;
     }
 
+    /// From now on places may be scarce, and clocks differ: so long before its expiry a token may be given up.
+    pub fn scarce(&self, before: SignedDuration) {
+        self.state.lock().unwrap().scarce = Some(before);
+    }
+
+    /// Somebody took tokens away at Docker Hub: nobody can know any more how far their sequences had come.
+    pub fn forget_labels(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.highest.retain(|what, _| !what.starts_with("labels"));
+    }
+
+    /// Whether a token of this object may be left though the object is gone: its create was disturbed, or its deletion
+    /// was given up.
+    pub fn may_be_left(&self, identity: &Identity) -> bool {
+        self.state.lock().unwrap().disturbed.contains(identity)
+    }
+
     /// Fails where a rule was broken.
     #[track_caller]
     pub fn verdict(&self, story: &str) {
@@ -133,6 +175,7 @@ impl Rules {
             (Moment::Executed(status), Server::Hub) if writes && status < 300 => {
                 if is_ours(entry) {
                     state.changed_hub(&servers, entry);
+                    state.disturb(entry);
                 }
                 state.refresh(&servers, entry);
                 state.look_at_secrets(&servers, entry);
@@ -167,7 +210,23 @@ impl State {
     fn refresh(&mut self, servers: &Servers, entry: &Entry) {
         let Some((organization, _)) = token_path(&entry.path) else { return };
         for token in servers.hub.organization(organization).tokens() {
-            self.known.insert(token.id, Known { hash: token.value_sha256, label: token.label });
+            if Marker::parse(&token.label).is_some() {
+                self.marked.insert(token.id.clone());
+            }
+            let (live, expires) = (token.live(), token.expires_at);
+            self.known.insert(token.id, Known { hash: token.value_sha256, label: token.label, live, expires });
+        }
+    }
+
+    /// A create that was carried out and not answered as it should be leaves a token behind.
+    fn disturb(&mut self, entry: &Entry) {
+        if entry.fault.is_none() || !matches!(token_path(&entry.path), Some((_, None))) {
+            return;
+        }
+        let body = entry.json().unwrap_or_default();
+        if let Some((_, marker)) = Marker::parse(text(&body, "/label")) {
+            self.disturbed.insert(marker.identity);
+            self.faults += 1;
         }
     }
 
@@ -180,7 +239,9 @@ impl State {
         };
         let label = self.known.get(id).map(|known| known.label.clone()).unwrap_or_default();
         let Some((_, marker)) = Marker::parse(&label) else {
-            if self.known.contains_key(id) && !(entry.method == "PATCH" && is_adopted(servers, id, &label)) {
+            // One that somebody relabelled is still remembered by its id.
+            let there = self.known.contains_key(id) && !self.marked.contains(id);
+            if there && !(entry.method == "PATCH" && is_adopted(servers, id, &label)) {
                 self.broke("S4", entry, &format!("a token without our marker, {label:?}"));
             }
             return;
@@ -192,7 +253,8 @@ impl State {
         };
         let remembered = status.token.as_ref().map_or(0, |token| token.sequence);
         let remembered = remembered.max(status.passed_sequence.unwrap_or_default());
-        if marker.sequence > remembered && !self.refused {
+        let dead = self.known.get(id).is_some_and(|known| !known.live);
+        if marker.sequence > remembered && !self.refused && !dead {
             self.broke("S6", entry, &format!("sequence {} goes, {remembered} is remembered", marker.sequence));
         }
         let former = status.previous.iter().find(|former| former.id == id).filter(|_| !is_revoking(&object));
@@ -236,6 +298,8 @@ impl State {
         let Some((_, Some(id))) = token_path(&entry.path) else { return };
         let Some(known) = self.known.get(id) else { return };
         let (hash, label) = (known.hash.clone(), known.label.clone());
+        let near = |(expires, before): (Timestamp, SignedDuration)| expires.duration_since(entry.time) <= before;
+        let given_up = known.expires.zip(self.scarce).is_some_and(near);
         let active = entry.json().and_then(|body| body["is_active"].as_bool());
         let how = match (entry.method.as_str(), active) {
             ("DELETE", _) => "deleted",
@@ -246,11 +310,11 @@ impl State {
             }
             _ => return,
         };
-        let object = Marker::parse(&label).and_then(|(_, marker)| object_of(servers, &marker.identity));
-        let on_purpose = object.is_some_and(|object| {
-            let off = !object.spec.token.active && object.metadata.deletion_timestamp.is_none();
-            off || is_revoking(&object)
-        });
+        let identity = Marker::parse(&label).map(|(_, marker)| marker.identity);
+        let object = identity.as_ref().and_then(|identity| object_of(servers, identity));
+        let silenced = identity.and_then(|identity| self.silenced.get(&identity));
+        let late = silenced.is_some_and(|since| entry.time.duration_since(*since) <= LATE);
+        let on_purpose = object.as_ref().is_some_and(is_silenced) || late || !known.live || given_up;
         if !on_purpose {
             self.ended.insert(hash, format!("{how} as {label:?}"));
         }
@@ -289,9 +353,10 @@ impl State {
                 "organizationaccesstokens",
                 name,
                 ref rest @ ..,
-            ] if ours => match servers.kube.object(user::TOKENS, namespace, name) {
-                Some(object) => self.changed_token(entry, object, rest == ["status"]),
-                None => self.released(servers, entry, namespace, name),
+            ] => match servers.kube.object(user::TOKENS, namespace, name) {
+                Some(object) => self.changed_token(entry, object, ours, rest == ["status"]),
+                None if ours => self.released(servers, entry, namespace, name),
+                None => {}
             },
             ["apis", "oat-operator.dev", _, "namespaces", namespace, "organizations", name, "status"] if ours => {
                 let Some(object) = servers.kube.object(user::ORGANIZATIONS, namespace, name) else { return };
@@ -314,16 +379,26 @@ impl State {
         }
     }
 
-    fn changed_token(&mut self, entry: &Entry, object: Value, status: bool) {
+    fn changed_token(&mut self, entry: &Entry, object: Value, ours: bool, status: bool) {
         let object: OrganizationAccessToken = match serde_json::from_value(object) {
             Ok(object) => object,
             Err(error) => return self.broke("lint", entry, &error.to_string()),
         };
         let uid = object.metadata.uid.clone().unwrap_or_default();
         if object.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER) {
-            self.finalized.insert(uid.clone(), identity(&object));
+            let spec = &object.spec.token;
+            let finalized = Finalized {
+                identity: identity(&object),
+                policy: spec.deletion_policy,
+                retain: spec.secret.deletion_policy == SecretDeletionPolicy::Retain,
+                deleting: object.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            };
+            self.finalized.insert(uid.clone(), finalized);
         }
-        if !status {
+        if is_silenced(&object) {
+            self.silenced.insert(identity(&object), entry.time);
+        }
+        if !ours || !status {
             return;
         }
         if let Some(token) = object.status.as_ref().and_then(|status| status.token.as_ref()) {
@@ -349,31 +424,44 @@ impl State {
         }
     }
 
-    /// S9: the object is gone by our write, so its Secrets and tokens must be.
+    /// S9: the object is gone by our write, so its Secrets and tokens must be, but for what is to be left.
     fn released(&mut self, servers: &Servers, entry: &Entry, namespace: &str, name: &str) {
         let identity = Identity::of("OrganizationAccessToken", namespace, name);
         let marked = |label: &str| Marker::parse(label).is_some_and(|(_, marker)| marker.identity == identity);
+        let of = |uid: &str| self.finalized.get(uid).filter(|found| found.identity == identity);
         let secrets = servers.kube.objects("secrets");
-        let owned = |secret: &&Value| {
-            let owner = entry_of(secret).unwrap_or_default();
-            self.finalized.get(owner) == Some(&identity)
-        };
-        let left = secrets.iter().filter(owned).filter(|secret| user::value(secret).is_some()).count();
-        let labels: Vec<String> = servers
-            .hub
-            .organization("acme")
-            .tokens()
-            .into_iter()
-            .map(|token| token.label)
-            .filter(|l| marked(l))
-            .collect();
+        let left = secrets.iter().filter(|secret| user::value(secret).is_some());
+        let left = left.filter_map(|secret| of(entry_of(secret).unwrap_or_default()));
+        let left = left.filter(|found| !(found.retain && found.policy == DeletionPolicy::Retain)).count();
+        let last = self.finalized.values().filter(|found| found.identity == identity && found.deleting.is_some());
+        let last = last.max_by_key(|found| found.deleting);
+        let waited = last.and_then(|found| found.deleting).map(|since| entry.time.duration_since(since));
+        let abandoned = self.scarce.is_some() || waited.is_some_and(|waited| waited >= ABANDON_AFTER);
+        let kept = last.is_some_and(|found| found.policy != DeletionPolicy::Delete);
+        let tokens = servers.hub.organization("acme").tokens();
+        // Docker Hub changes nothing about an expired token.
+        let tokens = tokens.into_iter().filter(|token| marked(&token.label) && !(kept && token.expired));
+        let labels: Vec<String> = tokens.map(|token| token.label).collect();
         if left > 0 {
             self.broke("S9", entry, "the finalizer goes before the Secret");
         }
-        if !labels.is_empty() {
+        if !labels.is_empty() && !abandoned && !self.disturbed.contains(&identity) {
             self.broke("S9", entry, &format!("the finalizer goes before {labels:?}"));
         }
+        // What is left is another object's some day.
+        self.faults += u32::try_from(labels.len()).unwrap();
+        if !labels.is_empty() {
+            self.disturbed.insert(identity.clone());
+        }
+        self.creates.retain(|(marker, _), _| marker.identity != identity);
+        self.highest.remove(&format!("labels of {identity:?}"));
     }
+}
+
+/// Whether somebody wants its tokens not to work.
+fn is_silenced(object: &OrganizationAccessToken) -> bool {
+    let off = !object.spec.token.active && object.metadata.deletion_timestamp.is_none();
+    off || is_revoking(object)
 }
 
 /// The owner that a Secret of ours names.

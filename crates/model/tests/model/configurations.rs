@@ -50,6 +50,12 @@ const USUAL: &[Configuration] = &[
         Budget { crash: 1, late: 1, lost: 1, delete: 1, rotate: 1, secret: 1, ..NONE },
     ),
     ("two that are behind", Start::Settled, Budget { crash: 2, late: 1, lag: 2, rotate: 1, rename: 1, ..NONE }),
+    (
+        "replicas and edits",
+        Start::Settled,
+        Budget { toggle: 2, rename: 1, edit: 1, rotate: 1, crash: 1, late: 1, ..NONE },
+    ),
+    ("three replicas, a Secret dropped", Start::Settled, Budget { crash: 2, late: 2, secret: 1, rotate: 1, ..NONE }),
     ("two replicas, a Secret dropped", Start::Settled, Budget { crash: 1, late: 1, secret: 1, rotate: 1, ..NONE }),
     ("a standby that is behind", Start::Settled, Budget { crash: 1, late: 1, lag: 1, rotate: 1, ..NONE }),
     ("stale views", Start::Settled, Budget { lag: 1, toggle: 1, rename: 1, rotate: 1, ..NONE }),
