@@ -1,7 +1,8 @@
 //! Faults by chance: which requests of the operators suffer what, how often, and for how long.
 //!
 //! Left out: what no system could be told from honest behaviour for hours (a create that is carried out long after the
-//! time that a former leader's may take is a twin's token), and answers so large that they cost the run more than they tell.
+//! time that a former leader's may take is a twin's token, and so is the first of a create that a proxy sends twice), and
+//! answers so large that they cost the run more than they tell.
 
 use std::time::Duration;
 
@@ -147,7 +148,6 @@ fn docker(chance: &mut Chance, retry_after: Option<&'static str>) -> (On, Fault)
         On::Create => vec![
             Fault::CommitLater,
             Fault::CommitAfter(100 * SECOND),
-            Fault::Twice,
             hub::without("token"),
             hub::limit_reached(400),
             hub::limit_reached(403),
