@@ -124,7 +124,7 @@ fn play_all(first: u64, count: u64) {
 
 #[test]
 fn a_month_of_chance_ends_well() {
-    play_all(number("OAT_FIRST_SEED").unwrap_or(1), number("OAT_SEEDS").unwrap_or(200));
+    play_all(number("OAT_FIRST_SEED").unwrap_or(1), number("OAT_SEEDS").unwrap_or(20));
 }
 
 /// The one of `OAT_SEED`, with what happens in it; without, the first.

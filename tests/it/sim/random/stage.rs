@@ -259,7 +259,7 @@ impl<'a> Stage<'a> {
         let config = json!({"auths": {"https://index.docker.io/v1/": {"username": "acme", "password": "tampered"}}});
         let patch = match how {
             Tampering::Value => json!({"stringData": {".dockerconfigjson": config.to_string()}}),
-            Tampering::Garbage => json!({"stringData": {"password": "\u{7}garbage"}}),
+            Tampering::Garbage => json!({"stringData": {".dockerconfigjson": "{}"}}),
             Tampering::Annotation => json!({"metadata": {"annotations": {SEQUENCE: "9"}}}),
             Tampering::Label => json!({"metadata": {"labels": {OWNER: "somebody"}}}),
         };
@@ -341,12 +341,14 @@ impl<'a> Stage<'a> {
             self.causes += 1;
             let Some(found) = self.sim.object(&name(object)) else { continue };
             let spec = serde_json::to_value(&found.spec).unwrap();
-            let mut patch = json!({});
+            // What is off may end, and a window may never open.
+            let mut patch = json!({"active": true, "rotation": {"windows": []}});
             let ends = spec["expiration"]["time"].is_string();
             let manual = spec["rotation"]["policy"] == "Manual";
             if ends || manual {
                 let expiration = json!({"lifetime": "400h", "time": null, "never": null});
-                patch = json!({"expiration": expiration, "rotation": {"renewBefore": null, "policy": "Automatic"}});
+                let rotation = json!({"renewBefore": null, "policy": "Automatic"});
+                super::spec::merge(&mut patch, json!({"expiration": expiration, "rotation": rotation}));
             }
             if !self.script.setting.leave_conflicts {
                 let kind = spec["secret"]["type"].clone();
