@@ -151,7 +151,6 @@ sweeps! {
     create: Create, 8;
     edit: Edit, 4;
     rotate: Rotate, 6;
-    revoke_old: RevokeOld, 4;
     emergency: Emergency, 8;
     deactivate: Deactivate, 4;
     activate: Activate, 4;
