@@ -107,7 +107,7 @@ pub fn entry(secret: Secret) -> (Key, Entry) {
         value_hash: value.as_ref().map(hash),
         username,
         layout,
-        token: secret.annotations().get(api::TOKEN_ID).cloned(),
+        token: secret.annotations().get(api::TOKEN_ID).filter(|id| id.len() <= 64).cloned(),
         loose: Loose::of(&secret),
     };
     (key, entry)
