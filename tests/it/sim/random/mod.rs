@@ -170,19 +170,10 @@ fn shrink(mut script: Script) {
 }
 
 #[test]
-fn a_seed_gives_the_same_journal_twice() {
+fn a_seed_makes_the_same_tokens_twice() {
     for seed in 1..=number("OAT_PAIRS").unwrap_or(5) {
-        let (mut once, mut again) = (play(&Script::of(seed)), play(&Script::of(seed)));
-        // What is sent in the same instant has no order.
-        once.lines.sort();
-        again.lines.sort();
-        let differs = once.lines.iter().zip(&again.lines).position(|(one, other)| one != other);
-        if let Some(at) = differs {
-            panic!("seed {seed}, request {at}:\n{}\n{}", once.lines[at], again.lines[at]);
-        }
-        let lengths = (once.lines.len(), again.lines.len());
-        assert_eq!(lengths.0, lengths.1, "seed {seed}: {:?}", once.lines.last().max(again.lines.last()));
-        // Docker Hub gives them in the order of a hash.
+        let (once, again) = (play(&Script::of(seed)), play(&Script::of(seed)));
+        // What several objects ask for in the same instant has no order, and neither have Docker Hub's values.
         let sorted = |played: &Played| played.values.iter().cloned().collect::<std::collections::BTreeSet<_>>();
         assert_eq!(sorted(&once), sorted(&again), "seed {seed}");
     }
