@@ -145,7 +145,8 @@ async fn only_what_is_surely_an_orphan_for_a_day_is_deleted() {
     world.quiet().await;
     let mut left: Vec<_> = acme.tokens().into_iter().map(|token| token.id).collect();
     let mut expected = vec![held.clone(), other, plain, fresh.clone(), pull];
-    (left.sort(), expected.sort());
+    left.sort();
+    expected.sort();
     assert_eq!(left, expected);
     // The oldest first.
     assert_eq!(status.orphaned.iter().map(|orphan| &orphan.id).collect::<Vec<_>>(), [&held, &fresh]);
