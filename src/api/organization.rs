@@ -247,7 +247,7 @@ pub struct OrganizationStatus {
     /// Credentials that Docker Hub refused. They are not tried again until their Secret changes or 15 minutes have passed: Docker locks an owner out after a few.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_credentials: Option<RefusedCredentials>,
-    /// The last three logins that were refused, or whose answer was lost, of the last ten minutes: there are no more than
+    /// The last three logins that were refused, of the last ten minutes: there are no more than
     /// three, whatever the Secret holds, over restarts too. Older ones go with the next change of the status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused_logins: Vec<RefusedCredentials>,

@@ -106,7 +106,8 @@ async fn sandbox(args: Args) -> Result<(), Error> {
     run::prepare(&mut config);
     install(&client).await?;
     println!("operator               started\n");
-    let operator = run::run_with(operator_args(&sandbox.hub), config, crate::clock::Clock::system(), std::future::pending());
+    let operator =
+        run::run_with(operator_args(&sandbox.hub), config, crate::clock::Clock::system(), std::future::pending());
     let story = tell(&args, &sandbox, &client, &path);
     let told = tokio::select! {
         ended = operator => match ended {

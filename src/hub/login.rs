@@ -58,6 +58,9 @@ struct Memory {
     refused: Option<Refused>,
     /// The last logins that were refused, or may have been: no more than [`MAX_WRONG`], the newest last.
     wrong: Vec<Refusal>,
+    /// When logins were sent whose answers were lost: each may have been refused. Not remembered over a restart, which
+    /// may come in the middle of an outage.
+    unsure: Vec<Timestamp>,
     /// When the login began that has not been answered.
     pending: Option<Timestamp>,
     /// The last 30 seconds whose code was sent.
@@ -223,13 +226,14 @@ impl Memory {
         };
         if let Some(time) = self.pending.take().filter(|_| !slot.proven) {
             // Its caller went away before the answer came.
-            self.note_wrong(Refusal { version: slot.version.clone(), time });
+            self.note_unsure(time);
         }
         if let Some(refused) = self.refused.as_ref().filter(|refused| recent(refused.refusal.time, now, REST)) {
             let until = plus(refused.refusal.time, REST);
             return Err(error(refused.failure.clone()).text(refused.text.clone()).retry(until));
         }
-        let wrong = self.wrong.iter().map(|refusal| refusal.time).filter(|time| recent(*time, now, LOCK_WINDOW));
+        let wrong = self.wrong.iter().map(|refusal| refusal.time).chain(self.unsure.iter().copied());
+        let wrong = wrong.filter(|time| recent(*time, now, LOCK_WINDOW));
         if wrong.clone().count() >= MAX_WRONG {
             let oldest = wrong.min().unwrap_or(now);
             return Err(error(Failure::TooManyLogins).retry(plus(oldest, LOCK_WINDOW)));
@@ -240,6 +244,12 @@ impl Memory {
         }
         self.pending = Some(now);
         Ok(slot)
+    }
+
+    fn note_unsure(&mut self, time: Timestamp) {
+        self.unsure.push(time);
+        let surplus = self.unsure.len().saturating_sub(MAX_WRONG);
+        self.unsure.drain(..surplus);
     }
 
     fn note_wrong(&mut self, refusal: Refusal) {
@@ -275,11 +285,14 @@ impl Memory {
     /// Takes note of a login that failed.
     fn refused(&mut self, shared: &Shared, slot: &Slot, error: Error) -> Error {
         let now = shared.clock.now();
+        let lost = matches!(error.failure, Failure::Timeout | Failure::Broken);
+        if lost && !slot.proven {
+            // It may have been a refusal, unless these credentials are known to be good.
+            self.note_unsure(now);
+        }
         let (refused, wrong) = match error.failure {
             Failure::CredentialsRefused | Failure::WrongCredentials | Failure::TwoFactorRefused => (true, true),
             Failure::TwoFactorRequired => (true, false),
-            // The answer was lost: it may have been a refusal, unless these credentials are known to be good.
-            Failure::Timeout | Failure::Broken => (false, !slot.proven),
             _ => (false, false),
         };
         if wrong {

@@ -474,6 +474,7 @@ pub enum Outcome {
 }
 
 /// A step, or rest.
+#[allow(clippy::large_enum_variant, reason = "one at a time, handed on at once")]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// One thing to do.

@@ -113,7 +113,8 @@ fn the_planner_is_pure() {
     let others: Vec<_> = others.collect();
     let mut complaints = lines_with(&planner, &others.iter().map(String::as_str).collect::<Vec<_>>());
     let imports = ["std", "crate", "super", "self", "pub"].into_iter().chain(allowed);
-    let imports: Vec<_> = imports.map(|name| format!("use {name}")).chain(["use decide".into(), "use outline".into()]).collect();
+    let imports: Vec<_> =
+        imports.map(|name| format!("use {name}")).chain(["use decide".into(), "use outline".into()]).collect();
     for source in &planner {
         let odd = source.code.lines().filter(|line| line.trim_start().trim_start_matches("pub ").starts_with("use "));
         let odd = odd.filter(|line| !imports.iter().any(|import| line.contains(import.as_str())));
@@ -215,7 +216,9 @@ fn files_are_short_and_say_what_they_are() {
     }
     // In main.rs the documentation of the program itself stands first.
     let modules = |source: &Source| source.path != "src/main.rs" && !source.text.trim().is_empty();
-    for source in ["src", "crates/sandbox/src", "crates/model/tests", "tests/it"].into_iter().flat_map(production).filter(modules) {
+    for source in
+        ["src", "crates/sandbox/src", "crates/model/tests", "tests/it"].into_iter().flat_map(production).filter(modules)
+    {
         if !source.text.starts_with("//!") {
             complaints.push(format!("{} does not open with `//!`", source.path));
         }

@@ -93,7 +93,7 @@ proptest! {
     fn answers_that_overtake_one_another_come_to_the_same(seen in proptest::collection::vec(0..200u64, 1..8), turn in any::<prop::sample::Index>()) {
         let left = |seen: &[u64]| {
             let mut budget = Budget::default();
-            for remaining in &seen[..] {
+            for remaining in seen {
                 budget.note(&rate(200, *remaining, 30), NOW);
             }
             admitted(&mut budget, Urgency::Urgent)

@@ -239,7 +239,7 @@ sweeps! {
 fn lease_write(method: &'static str, stopped: bool) {
     Sim::run(2, async |sim| {
         sim.organization().await;
-        let begun = (!stopped && method == "PUT") || stopped;
+        let begun = stopped || method == "PUT";
         let hold = |sim: &Sim| {
             let rule = Rule::new(Fault::CommitLater).on(Server::Kubernetes);
             sim.faults.install(rule.when(move |r| r.path.contains("/leases") && r.method == method).once())

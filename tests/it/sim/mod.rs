@@ -234,12 +234,7 @@ impl Sim {
 
     /// Waits until something holds of the servers. Fails where it does not within this much virtual time.
     #[track_caller]
-    pub fn until(
-        &self,
-        what: &str,
-        limit: Duration,
-        mut holds: impl FnMut(&Self) -> bool,
-    ) -> impl Future<Output = ()> {
+    pub fn until(&self, what: &str, limit: Duration, mut holds: impl FnMut(&Self) -> bool) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move {
             let deadline = Instant::now() + limit;
