@@ -250,7 +250,8 @@ fn compare(scenario: Scenario, crashes: &[Crash], quiet: &Outcome, found: &Outco
     check("creates", was.creates, is.creates, 1);
     check("proofs", was.proofs, is.proofs, 1);
     check("updates", was.updates, is.updates, 1);
-    check("deletes", was.deletes, is.deletes, 2);
+    // The former tokens, two in an overlap, are deleted again where a crash came before that was remembered.
+    check("deletes", was.deletes, is.deletes, 3);
     check("logins", was.logins, is.logins, 1);
     for (path, count) in &is.writes {
         check(path, was.writes.get(path).copied().unwrap_or_default(), *count, 2);
