@@ -394,6 +394,8 @@ async fn probes_and_metrics_tell_of_a_token_that_is_ready() {
     let mut world = World::new().await;
     world.organization().await;
     world.start(&[]);
+    // The numbers are those of the first list, which is to come before the first token.
+    world.until_organization_ready().await;
     world.token("pull", json!({})).await;
     world.until_ready("pull").await;
     world.annotate("pull", "oat-operator.dev/rotate", "now").await;
