@@ -524,6 +524,16 @@ pub struct LastHandled {
 }
 
 impl LastHandled {
+    /// What is handled once a token is remembered that was made for these requests. What asks now and was handled before
+    /// stays so: the token may have been made by an older view of the object.
+    pub fn or_instead(&self, made_for: &Self, asked: &Self) -> Self {
+        let pick = |field: fn(&Self) -> &Option<String>| {
+            let known = field(self) == field(asked);
+            if known { field(self).clone() } else { field(made_for).clone() }
+        };
+        Self { trigger: pick(|all| &all.trigger), rotate: pick(|all| &all.rotate), revoke: pick(|all| &all.revoke) }
+    }
+
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }

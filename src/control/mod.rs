@@ -16,6 +16,7 @@ pub mod memo;
 pub mod organization;
 pub mod organizations;
 pub mod orphans;
+pub mod publish;
 pub mod queue;
 pub mod report;
 pub mod runtime;

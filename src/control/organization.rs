@@ -29,8 +29,6 @@ use crate::{
 
 /// How long after a poll is due its list is looked at.
 const POLL_TIME: std::time::Duration = std::time::Duration::from_secs(45);
-/// When to look again after a pass that ended early.
-const SOON: std::time::Duration = std::time::Duration::from_secs(1);
 /// For so long a wrong login counts.
 const LOCK_WINDOW: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
@@ -44,18 +42,21 @@ pub async fn reconcile(context: &Arc<Context>, key: &OrganizationKey) -> &'stati
         pass = context.queue.handed_out()
     );
     let pass = std::panic::AssertUnwindSafe(pass(context, key)).catch_unwind().instrument(span.clone()).await;
+    let task = Task::Organization(key.clone());
     match pass {
         Ok(End::Again) => {
-            let task = Task::Organization(key.clone());
-            context.queue.add_at(task, context.clock.now().checked_add(SOON).ok());
+            context.queue.retry(task);
             End::Again.as_str()
         }
-        Ok(end) => end.as_str(),
+        Ok(end) => {
+            context.queue.forget(&task);
+            end.as_str()
+        }
         Err(_) => {
             let _entered = span.enter();
             tracing::error!("a bug: the pass over this object panicked; it is tried again in 5 minutes");
             let again = context.clock.now().checked_add(std::time::Duration::from_secs(300)).ok();
-            context.queue.add_at(Task::Organization(key.clone()), again);
+            context.queue.add_at(task, again);
             "panic"
         }
     }
@@ -71,12 +72,17 @@ async fn pass(context: &Arc<Context>, key: &OrganizationKey) -> End {
     };
     if let Err(trouble) = equip(context, &subject).await {
         context.hubs.mark_unread(key.clone());
-        let wake = context.clock.now().checked_add(std::time::Duration::from_secs(60)).ok();
-        context.queue.add_at(Task::Organization(key.clone()), wake);
         if context.hubs.set_trouble(key, Some(trouble.clone())) {
             wake_tokens(context, key);
         }
-        return write_status(context, &subject, &Look { trouble: Some(&trouble), ..Look::default() }).await;
+        let written = write_status(context, &subject, &Look { trouble: Some(&trouble), ..Look::default() }).await;
+        // What was not to be read may be soon: no watch tells of rights, or of an API server that has just come up.
+        let unread = matches!(trouble.reason, Reason::Forbidden | Reason::KubernetesUnavailable);
+        if !unread {
+            let wake = context.clock.now().checked_add(std::time::Duration::from_secs(60)).ok();
+            context.queue.add_at(Task::Organization(key.clone()), wake);
+        }
+        return if unread { End::Again } else { written };
     }
     if context.hubs.set_trouble(key, None) {
         wake_tokens(context, key);

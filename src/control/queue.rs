@@ -7,12 +7,16 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+
+/// The longest wait of a key that is retried again and again.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// A queue of keys.
 pub struct Queue<T> {
@@ -28,6 +32,8 @@ struct Inner<T> {
     again: HashSet<T>,
     timers: BTreeSet<(Timestamp, T)>,
     due: HashMap<T, Timestamp>,
+    /// How often in a row a key was retried.
+    retries: HashMap<T, u32>,
     handed_out: u64,
 }
 
@@ -41,6 +47,7 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
             again: HashSet::new(),
             timers: BTreeSet::new(),
             due: HashMap::new(),
+            retries: HashMap::new(),
             handed_out: 0,
         };
         Self { inner: Mutex::new(inner), news: Notify::new(), clock }
@@ -60,6 +67,32 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
     pub fn add_at(&self, key: T, time: Option<Timestamp>) {
         self.lock().schedule(key, time);
         self.news.notify_one();
+    }
+
+    /// Hands a key out again after a second; after twice as long each further time in a row, at most five minutes.
+    /// [`Queue::add`] hands it out at once all the same.
+    pub fn retry(&self, key: T) {
+        let mut inner = self.lock();
+        let retries = inner.retries.entry(key.clone()).or_default();
+        let wait = Duration::from_secs(1 << (*retries).min(9)).min(LONGEST);
+        *retries = retries.saturating_add(1);
+        inner.schedule(key, self.clock.now().checked_add(wait).ok());
+        drop(inner);
+        self.news.notify_one();
+    }
+
+    /// Hands out all that waits for its retry: what was in the way is gone.
+    pub fn retry_now(&self) {
+        let mut inner = self.lock();
+        let retried: Vec<T> = inner.retries.keys().cloned().collect();
+        retried.into_iter().for_each(|key| inner.add(key));
+        drop(inner);
+        self.news.notify_one();
+    }
+
+    /// Forgets how often a key was retried.
+    pub fn forget(&self, key: &T) {
+        self.lock().retries.remove(key);
     }
 
     /// The next key; [`Queue::done`] must follow.
@@ -158,8 +191,6 @@ impl<T: Clone + Eq + Hash + Ord> Inner<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures::FutureExt;
 
     use super::*;
@@ -209,6 +240,30 @@ mod tests {
         assert_eq!((poll(&queue), poll(&queue)), (Some("b"), None));
         clock.advance(Duration::from_secs(5));
         assert_eq!(poll(&queue), Some("a"));
+    }
+
+    #[test]
+    fn retries_wait_longer_each_time_until_they_are_forgotten() {
+        let (queue, clock) = queue();
+        let waits = || {
+            queue.retry("a");
+            let before = clock.now();
+            while poll(&queue).is_none() {
+                clock.advance(Duration::from_secs(1));
+            }
+            queue.done(&"a");
+            clock.now().duration_since(before).as_secs()
+        };
+        let found: Vec<i64> = std::iter::repeat_with(waits).take(11).collect();
+        assert_eq!(found, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        queue.forget(&"a");
+        assert_eq!(waits(), 1);
+        queue.retry("a");
+        queue.add("a");
+        assert_eq!(poll(&queue), Some("a"), "news does not wait");
+        queue.done(&"a");
+        queue.retry_now();
+        assert_eq!((poll(&queue), poll(&queue)), (Some("a"), None));
     }
 
     #[tokio::test]

@@ -176,6 +176,7 @@ where
 
 /// The API server is there again.
 fn came_back(context: &Context) {
+    context.queue.retry_now();
     for (key, object) in context.tokens.all() {
         let memo = object.metadata.uid.as_deref().and_then(|uid| context.memos.get(uid));
         if memo.is_some_and(|memo| memo.lacks_kubernetes()) {

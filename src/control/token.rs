@@ -20,8 +20,6 @@ use crate::{
 
 /// The most steps of one pass. A pass that needs more goes on in the next one.
 const STEPS: usize = 24;
-/// When to look again after a pass that ended early.
-const SOON: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How a pass ended; the result in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +57,13 @@ pub async fn reconcile(context: &Context, key: &Key) -> &'static str {
     let task = Task::Token(key.clone());
     match pass {
         Ok(End::Again) => {
-            context.queue.add_at(task, context.clock.now().checked_add(SOON).ok());
+            context.queue.retry(task);
             End::Again.as_str()
         }
-        Ok(end) => end.as_str(),
+        Ok(end) => {
+            context.queue.forget(&task);
+            end.as_str()
+        }
         Err(_) => {
             let _entered = span.enter();
             tracing::error!("a bug: the pass over this object panicked; it is tried again in 5 minutes");

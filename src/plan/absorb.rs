@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     Account, Change, Failure, Held, List, Organization, Outcome, Secret, SecretKey, SecretState, Step, Token, Trouble,
-    View, life, schedule,
+    View, schedule, secrets,
 };
 use crate::api::{
     conditions::Reason,
@@ -234,7 +234,7 @@ impl View {
         let remembered = self.memory.token.as_ref().is_some_and(|token| token.id == hand.token.id);
         // Taken from a Secret on the word of an old status, or overtaken by another leader: it goes nowhere any more.
         let overtaken = self.memory.token.as_ref().is_some_and(|token| token.sequence > hand.token.sequence);
-        if overtaken || remembered && life::in_place(self, &hand.token) {
+        if overtaken || remembered && secrets::in_place(self, &hand.token) {
             self.hand = None;
         }
     }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Change, List, Step, Token, View, life::Next, schedule};
+use super::{Change, List, Step, Token, View, life::Next, quota, schedule};
 use crate::api::{
     conditions::Reason,
     names::{Label, TokenId},
@@ -54,6 +54,10 @@ pub(super) fn take_over(view: &View, wanted: &Wanted, list: &List, highest: u64,
         ([one], _) => *one,
         ([], Adoption::Id(id)) if view.session.gone.as_ref() != Some(id) => {
             return Some(Next::Do(Step::Confirm(id.clone())));
+        }
+        // It may have been made since.
+        ([], Adoption::Label(_)) if schedule::plus(list.started, quota::STALE) <= now => {
+            return Some(Next::Do(Step::Refresh));
         }
         ([], _) => return wait(Reason::InvalidSpec, format!("the organization has no token with {adopt}")),
         (several, _) => {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{View, life, schedule};
+use super::{View, schedule, secrets};
 use crate::api::conditions::{Facts, Progress, Reason};
 
 /// Findings that say: what the spec asks for is not what is there, however well the old token works.
@@ -22,10 +22,10 @@ pub(super) fn facts(view: &View, now: Timestamp, progress: Progress) -> Facts {
     let token = view.memory.token.as_ref();
     let targets = view.wanted_secrets().count() as u32;
     let published =
-        token.map_or(0, |token| view.wanted_secrets().filter(|secret| life::carries(secret, token)).count()) as u32;
+        token.map_or(0, |token| view.wanted_secrets().filter(|secret| secrets::carries(secret, token)).count()) as u32;
     let usable = view.wanted_secrets().all(|secret| {
         let hand = view.hand.as_ref().filter(|hand| hand.proved).map(|hand| &hand.token);
-        token.into_iter().chain(hand).any(|token| life::carries(secret, token))
+        token.into_iter().chain(hand).any(|token| secrets::carries(secret, token))
     });
     let wanted_active = view.object.wanted.as_ref().is_ok_and(|wanted| wanted.active);
     let alive = token.is_some_and(|token| {
@@ -36,7 +36,9 @@ pub(super) fn facts(view: &View, now: Timestamp, progress: Progress) -> Facts {
         (Ok(wanted), Some(token)) => token.shape_hash == wanted.shape_hash(),
         _ => false,
     };
-    let agreed = token.is_some_and(|token| token.active == wanted_active) && in_shape;
+    // What is dead can't be changed, and is not to work.
+    let done_for = token.is_some() && !wanted_active && !alive;
+    let agreed = done_for || token.is_some_and(|token| token.active == wanted_active) && in_shape;
     let contradicted = matches!(&progress, Progress::Waiting(reason, _) if contradicts(*reason));
     let works = if wanted_active { alive && usable } else { token.is_some() };
     let replacing =

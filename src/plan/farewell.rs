@@ -3,9 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Change, List, Organization, Secret, SecretState, Step, Token, View, Why, adopt,
-    life::{self, Next},
-    schedule,
+    Change, List, Organization, Secret, SecretState, Step, Token, View, Why, adopt, life::Next, schedule, secrets,
 };
 use crate::api::{
     conditions::Reason,
@@ -68,7 +66,7 @@ fn abandon(view: &View, now: Timestamp, reason: Reason, message: String) -> Next
 fn clear_secrets(view: &View, retain: bool, policy: DeletionPolicy) -> Option<Step> {
     let ours = |secret: &&Secret| matches!(secret.state, SecretState::Ours(_));
     let current = view.memory.token.as_ref().filter(|_| retain && policy == DeletionPolicy::Retain);
-    let lives_on = |secret: &&Secret| current.is_some_and(|token| life::carries(secret, token));
+    let lives_on = |secret: &&Secret| current.is_some_and(|token| secrets::carries(secret, token));
     let doomed = view.secrets.iter().filter(ours).filter(|secret| !lives_on(secret));
     let keys: Vec<_> = doomed.map(|secret| secret.key.clone()).collect();
     if keys.is_empty() {

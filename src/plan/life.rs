@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use super::{
-    Account, Change, Failure, Hand, Held, List, Memory, NewToken, Organization, Previous, Remembered, Secret,
-    SecretKey, SecretState, Step, Token, View, Why, adopt, checks, farewell,
+    Account, Change, Failure, Hand, List, Memory, NewToken, Organization, Previous, Secret, SecretKey, SecretState,
+    Step, Token, View, Why, adopt, checks, farewell,
     quota::{self, Place},
     schedule,
+    secrets::{AHEAD, carries, clean, copy, everywhere, held, is_nowhere, lacks, layout, overtakes},
 };
 use crate::api::{conditions::Reason, names::TokenId, valid::Wanted};
 
@@ -216,7 +217,8 @@ fn succession(view: &View, wanted: &Wanted, hand: &Hand, now: Timestamp) -> Memo
         let revocation = schedule::whole(schedule::plus(now, wanted.rotation.overlap));
         previous.push(Previous { id, sequence, revocation });
     }
-    Memory { token: Some(hand.token.clone()), previous, handled: hand.handled.clone(), ..view.memory.clone() }
+    let handled = view.memory.handled.or_instead(&hand.handled, &view.object.requests);
+    Memory { token: Some(hand.token.clone()), previous, handled, ..view.memory.clone() }
 }
 
 /// Whether a new token is needed.
@@ -328,9 +330,6 @@ fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Optio
     retire(view, wanted, list, now).or_else(|| sweep(view, list)).or_else(former)
 }
 
-/// How far ahead of the status a Secret's sequence is believed: anybody who may edit the Secret may edit it.
-const AHEAD: u64 = 1000;
-
 /// The highest sequence seen anywhere: at Docker Hub, in a Secret, in the status, or sent in this term.
 fn highest(view: &View, list: &List) -> u64 {
     let at_hub = list.tokens.values().filter_map(|token| token.sequence);
@@ -426,84 +425,4 @@ fn sweep(view: &View, list: &List) -> Option<Step> {
         |(id, found): &(&TokenId, &Token)| found.sequence.is_some_and(|sequence| sequence <= passed) && !view.knows(id);
     let (id, _) = list.tokens.iter().find(left)?;
     clean(view).then(|| Step::Delete(id.clone(), Why::Orphan))
-}
-
-/// The layout that a wanted Secret must have.
-fn layout(view: &View, wanted: &Wanted) -> Option<String> {
-    match &view.organization {
-        Organization::Known(account) => Some(wanted.secret.layout_hash(&account.name)),
-        Organization::Missing(_) => None,
-    }
-}
-
-/// Whether a Secret holds the value of a token.
-pub(super) fn carries(secret: &Secret, token: &Remembered) -> bool {
-    held(secret).is_some_and(|held| held.value_hash.as_ref() == Some(&token.value_hash))
-}
-
-/// Whether a Secret holds a token just as it is wanted.
-fn holds(secret: &Secret, token: &Remembered, layout: &str) -> bool {
-    let fits = |held: &Held| held.sequence == token.sequence && held.layout_hash == layout;
-    carries(secret, token) && held(secret).is_some_and(fits)
-}
-
-/// Whether a Secret holds the current token's value.
-pub(super) fn is_current(view: &View, secret: &Secret) -> bool {
-    view.memory.token.as_ref().is_some_and(|token| carries(secret, token))
-}
-
-/// Whether a Secret holds some value and says that it is this sequence's.
-pub(super) fn says(secret: &Secret, sequence: Option<u64>) -> bool {
-    held(secret).is_some_and(|held| held.value_hash.is_some() && Some(held.sequence) == sequence)
-}
-
-/// Whether no Secret of ours holds a token's value, and neither do we: nobody can pull with it.
-pub(super) fn is_nowhere(view: &View, token: &Remembered) -> bool {
-    copy(view, token).is_none() && view.hand.as_ref().is_none_or(|hand| hand.token.id != token.id)
-}
-
-/// Whether every wanted Secret holds a token just as it is wanted.
-pub(super) fn in_place(view: &View, token: &Remembered) -> bool {
-    let layout = view.object.wanted.as_ref().ok().and_then(|wanted| layout(view, wanted));
-    view.wanted_secrets().all(|secret| match &layout {
-        Some(layout) => holds(secret, token, layout),
-        None => carries(secret, token),
-    })
-}
-
-/// Whether a token is to be written to a Secret.
-fn lacks(secret: &Secret, token: &Remembered, layout: &str) -> bool {
-    !holds(secret, token, layout) && !overtakes(secret, token)
-}
-
-/// Whether a Secret holds another value with a higher sequence: published by a leader that could not remember it. It is
-/// not written over with an older one; a newer token is made.
-fn overtakes(secret: &Secret, token: &Remembered) -> bool {
-    let ahead = |held: &Held| held.sequence > token.sequence && held.sequence - token.sequence <= AHEAD;
-    held(secret).is_some_and(ahead) && !carries(secret, token)
-}
-
-pub(super) fn held(secret: &Secret) -> Option<&Held> {
-    match &secret.state {
-        SecretState::Ours(held) => Some(held),
-        SecretState::Absent | SecretState::Foreign => None,
-    }
-}
-
-/// A Secret of ours, wanted or not, that holds the remembered value.
-fn copy<'a>(view: &'a View, token: &Remembered) -> Option<&'a Secret> {
-    view.secrets.iter().find(|secret| carries(secret, token))
-}
-
-/// Whether every wanted Secret holds the current token.
-fn everywhere(view: &View) -> bool {
-    let Some(token) = &view.memory.token else { return false };
-    view.wanted_secrets().all(|secret| carries(secret, token))
-}
-
-/// Whether, besides, no other Secret of ours holds anything else: then older tokens are in none.
-fn clean(view: &View) -> bool {
-    let Some(token) = &view.memory.token else { return false };
-    let ours = view.secrets.iter().filter(|secret| held(secret).is_some());
-    everywhere(view) && ours.into_iter().all(|secret| carries(secret, token))
 }

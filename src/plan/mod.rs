@@ -34,6 +34,7 @@ pub mod orphans;
 mod outline;
 mod quota;
 pub mod schedule;
+mod secrets;
 #[cfg(test)]
 mod tests;
 

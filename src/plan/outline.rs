@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Outcome, Remembered, Secret, SecretState, Step, View, Why, life};
+use super::{Outcome, Remembered, Secret, SecretState, Step, View, Why, life, secrets};
 
 /// A step, what it was taken on, what came of it, and what is known then.
 pub fn edge(before: &View, step: &Step, outcome: &Outcome, after: &View) -> String {
@@ -19,7 +19,7 @@ impl View {
         let secrets: BTreeSet<_> = self.wanted_secrets().map(|secret| self.secret_outline(secret)).collect();
         words.push(format!("in {}", secrets.into_iter().collect::<Vec<_>>().join("+")));
         let also = [
-            (self.secrets.iter().any(|secret| !secret.wanted && life::held(secret).is_some()), "another Secret"),
+            (self.secrets.iter().any(|secret| !secret.wanted && secrets::held(secret).is_some()), "another Secret"),
             (!self.memory.previous.is_empty(), "previous"),
             (life::revoke_pending(self), "revoked"),
             (self.object.deleting.is_some(), "deleting"),
@@ -49,7 +49,7 @@ impl View {
     }
 
     fn secret_outline(&self, secret: &Secret) -> &'static str {
-        let is = |token: Option<&Remembered>| token.is_some_and(|token| life::carries(secret, token));
+        let is = |token: Option<&Remembered>| token.is_some_and(|token| secrets::carries(secret, token));
         match &secret.state {
             SecretState::Absent => "none",
             SecretState::Foreign => "foreign",

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use super::{
     Account, List, Memory, SecretKey, SecretState, Step, Token, View, Why, adopt,
     life::{self, Next},
-    schedule,
+    schedule, secrets,
 };
 use crate::api::{conditions::Reason, names::TokenId, valid::Wanted};
 
 /// How old a list may be before it is asked for again to learn whether a place has become free.
-const STALE: std::time::Duration = std::time::Duration::from_secs(60);
+pub(super) const STALE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Whether a token finds a place.
 pub enum Place {
@@ -59,7 +59,7 @@ pub(super) fn full(
         return Next::Wait(Reason::QuotaExceeded, message, Some(again));
     };
     let found = list.tokens.get(&token.id).filter(|found| !found.is_anothers());
-    let spent = found.is_some_and(|found| !life::works(found, now)) || life::is_nowhere(view, token);
+    let spent = found.is_some_and(|found| !life::works(found, now)) || secrets::is_nowhere(view, token);
     let last = schedule::last_safe_moment(token);
     if found.is_some() && (spent || last.is_some_and(|last| last <= now)) {
         return Next::Do(Step::Delete(token.id.clone(), Why::Exchanged));
@@ -107,5 +107,5 @@ fn in_use(view: &View, token: &Token, now: Timestamp) -> bool {
     let soon = token.expires.is_some_and(|expires| schedule::minus(expires, schedule::MARGIN) <= now);
     works
         && !soon
-        && view.secrets.iter().any(|secret| life::says(secret, token.sequence) && !life::is_current(view, secret))
+        && view.secrets.iter().any(|secret| secrets::says(secret, token.sequence) && !secrets::is_current(view, secret))
 }

@@ -105,7 +105,7 @@ fn a_look_by_id() {
     check(&case, "update t1 active=true");
     // A change that met nothing says the same.
     let case = settled().inactive().then(Outcome::Confirmed(id("t1"), None));
-    check(&case, "rest Settled, not ready, wake 1199h 55m 18s");
+    check(&case, "rest Settled, ready, wake 1199h 55m 18s");
     let case = settled().revoke("a").then(Outcome::Confirmed(id("t1"), None));
     check(&case, "create 2");
 }

@@ -53,7 +53,8 @@ pub fn rows() -> Vec<Row> {
         ),
         Row("one that the list lacks is asked for by its id", fresh().adopts(by_id("j1")), "confirm j1"),
         Row("one that is not there", fresh().adopts(by_id("j1")).gone("j1"), invalid),
-        Row("no token has the label", fresh().adopts(by_label("x")), invalid),
+        Row("no token has the label", fresh().adopts(by_label("x")).listed_ago(seconds(1)), invalid),
+        Row("or none had it a while ago", fresh().adopts(by_label("x")).listed_ago(minutes(1)), "refresh"),
         Row(
             "two tokens have it",
             jenkins().hub_by_hand("j2", "jenkins [old]").adopts(by_label("jenkins [old]")),

@@ -42,6 +42,9 @@ fn ready_means_that_a_working_token_is_where_it_should_be() {
     // Ready as asked, though nothing works.
     let inactive = settled().inactive().token(|token| token.active = false).at_hub("t1", off);
     assert!(ready(inactive.clone()) && facts(inactive).deactivated);
+    let dead = settled().inactive().after(days(91)).spec(|wanted| wanted.description = "new".into());
+    assert!(ready(dead), "expired, it does not work either, and can't be edited");
+    assert!(ready(settled().inactive().hub_lacks("t1").gone("t1")), "nor does one that somebody deleted");
     assert!(!facts(settled()).deactivated && !facts(fresh().inactive()).deactivated);
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use oat_sandbox::kube::{Hold, HoldId};
 
 use super::{
-    MINUTE, OperatorHandle, SECOND, Sim,
+    DAY, MINUTE, OperatorHandle, SECOND, Sim,
     crash::{
         LIMIT,
         Scenario::{self, *},
@@ -158,4 +158,62 @@ sweeps! {
     secret_deleted: SecretDeleted, 6;
     secret_tampered: SecretTampered, 6;
     credential_changed: CredentialChanged, 2;
+}
+
+/// For so long watches say nothing of what followed an old list: longer than one watch lasts.
+const SILENT: std::time::Duration = std::time::Duration::from_secs(20 * 60);
+/// What an operator asks and writes in that time at most: attempts that fail wait longer each time.
+const PATIENT: usize = 30;
+
+/// The newest version of what operators watch.
+fn version(sim: &Sim) -> u64 {
+    let objects = WATCHED.into_iter().flat_map(|resource| sim.servers.kube.objects(resource));
+    let versions = objects.filter_map(|object| object["metadata"]["resourceVersion"].as_str()?.parse().ok());
+    versions.max().unwrap()
+}
+
+/// An operator starts where all is done, is shown lists from before the action, and no watch tells what came after.
+/// Where a Secret seems to be missing it rotates: a second token is made, and goes after its overlap.
+fn starts_in_the_past(scenario: Scenario, resources: &[&str], quiet: &Outcome) {
+    Sim::run(1, async |sim| {
+        let operator = begin_with(sim, scenario, &[]).await;
+        let (mark, before) = (sim.journal.len(), version(sim));
+        let operator = act(sim, scenario, operator).await;
+        settled(sim, scenario, mark).await;
+        operator.kill().await;
+        let lags = sim.servers.kube.lags();
+        for resource in resources {
+            lags.list_from(resource, OPERATOR, before);
+            lags.hold(Hold::new(resource).agent(OPERATOR));
+        }
+        // A Secret that the list lacks is given a new token.
+        sim.rules.fault();
+        let started = sim.journal.len();
+        let operator = sim.start_operator(&[]).await;
+        sim.advance(SILENT).await;
+        let what = format!("{scenario:?}, old lists of {resources:?}");
+        assert_eq!(lags.lists_to_come(), 0, "{what} were not asked for");
+        let requests = sim.journal.count(|entry| entry.index >= started && is_work(entry));
+        let creates = sim.counts(started).creates;
+        println!("{what}: {requests} requests, {creates} creates");
+        assert!(requests <= PATIENT, "{what}: {requests} requests\n{}", sim.story());
+        assert!(creates <= 1, "{what}: {creates} creates\n{}", sim.story());
+        lags.clear();
+        sim.until("it ends as it had ended", 2 * DAY, |sim| sim.end() == quiet.end).await;
+        sim.settle(10 * SECOND, 10 * MINUTE).await;
+        assert_eq!(sim.end(), quiet.end, "{what}");
+        operator.kill().await;
+    });
+}
+
+/// With each resource's list from the past, and with all of them.
+#[test]
+fn a_start_in_the_past_ends_well_and_patiently() {
+    for scenario in [Create, Edit, Rotate, Emergency, Deactivate, Activate, Delete, SecretDeleted, SecretTampered] {
+        let quiet = quiet(scenario);
+        let alone = WATCHED.iter().map(std::slice::from_ref);
+        for resources in alone.chain([WATCHED.as_slice()]) {
+            starts_in_the_past(scenario, resources, &quiet);
+        }
+    }
 }
