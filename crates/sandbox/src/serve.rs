@@ -11,7 +11,7 @@ mod suffer;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,6 @@ use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt;
@@ -32,6 +31,7 @@ use crate::journal::{Entry, Journal, Moment, Server};
 use crate::traffic::Traffic;
 
 pub use listen::Listener;
+pub(crate) use listen::Place;
 
 /// The largest request body that is read; more is answered with 413.
 pub const REQUEST_LIMIT: usize = 8 * 1024 * 1024;
@@ -74,6 +74,8 @@ pub type Classify = Arc<dyn Fn(&str) -> Server + Send + Sync>;
 pub struct ServeOptions {
     /// The port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
+    /// The port that a listener before this one had, instead.
+    pub(crate) again: Option<Arc<Place>>,
     /// With TLS, the server's configuration.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Which server a request is for.
@@ -96,6 +98,7 @@ impl ServeOptions {
     pub fn new(server: Server, clock: Clock, journal: Journal, faults: Faults) -> Self {
         Self {
             port: 0,
+            again: None,
             tls: None,
             classify: Arc::new(move |_| server),
             clock,
@@ -122,6 +125,7 @@ pub struct Serving {
 struct Shared {
     options: ServeOptions,
     router: Router,
+    place: Arc<Place>,
     /// Work that goes on after its client has gone (see [`crate::fault::Fault::CommitLater`]).
     parked: Tasks,
 }
@@ -159,12 +163,15 @@ struct Closed;
 /// # Errors
 /// When the port can't be bound.
 pub async fn serve(options: ServeOptions, router: Router) -> io::Result<Serving> {
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port))).await?;
-    let addr = listener.local_addr()?;
+    let place = match &options.again {
+        Some(place) => place.clone(),
+        None => Arc::new(Place::take(options.port)?),
+    };
+    let (listener, addr) = (place.listen()?, place.address());
     let tls = options.tls.is_some();
     let stop = watch::Sender::new(false);
     let doors = Listener::new(options.tls.clone());
-    let shared = Arc::new(Shared { options, router, parked: Tasks::default() });
+    let shared = Arc::new(Shared { options, router, place, parked: Tasks::default() });
     let accepting = tokio::spawn(listen::accept(listener, doors.clone(), shared.clone(), stop.subscribe()));
     Ok(Serving { addr, tls, listener: doors, stop, accepting: Mutex::new(Some(accepting)), shared })
 }
@@ -174,6 +181,12 @@ impl Serving {
     #[must_use]
     pub fn url(&self) -> String {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.addr)
+    }
+
+    /// Options for a listener at the same port after this one: until then the port stays taken, and refuses.
+    #[must_use]
+    pub fn again(&self, options: &ServeOptions) -> ServeOptions {
+        ServeOptions { again: Some(self.shared.place.clone()), ..options.clone() }
     }
 
     /// What can be done to the listener while it runs.

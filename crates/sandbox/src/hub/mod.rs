@@ -185,7 +185,7 @@ impl Hub {
         }
         let serving = serve(listen.clone(), router(core.clone())).await?;
         let (addr, tls) = (serving.addr, listen.tls.is_some());
-        listen.port = addr.port();
+        listen = serving.again(&listen);
         core.base_url.get_or_init(|| options.public_url.unwrap_or_else(|| serving.url()));
         Ok(Self { core, options: listen, addr, tls, serving: Mutex::new(Some(serving)) })
     }

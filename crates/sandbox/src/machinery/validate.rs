@@ -271,38 +271,55 @@ fn nested(limits: &Limits, value: &Value, old: Option<&Value>, path: &str, error
     }
 }
 
+/// What tells the items of a list apart: nothing where they may repeat. Errors with the place of the first one that can't
+/// have keys; null stands for an object without any.
+fn keys(schema: &Structural, items: &[Value]) -> Result<Vec<Value>, usize> {
+    let keys_of = |map: &serde_json::Map<String, Value>| {
+        let keys = schema.list_keys.iter();
+        Value::Object(keys.filter_map(|k| Some((k.clone(), map.get(k)?.clone()))).collect())
+    };
+    match schema.list_type {
+        ListType::Atomic => Ok(Vec::new()),
+        ListType::Set => Ok(items.to_vec()),
+        ListType::Map => {
+            let key = |(i, item): (usize, &Value)| match item {
+                Value::Object(map) => Ok(keys_of(map)),
+                Value::Null => Ok(keys_of(&serde_json::Map::new())),
+                _ => Err(i),
+            };
+            items.iter().enumerate().map(key).collect()
+        }
+    }
+}
+
+/// A value is named where it comes for the second time, and not again.
+fn repeated(keys: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+    let mut seen: Vec<(&Value, bool)> = Vec::new();
+    for (i, key) in keys.iter().enumerate() {
+        match seen.iter_mut().find(|(s, _)| same(s, key)) {
+            Some((_, true)) => {}
+            Some((_, named)) => {
+                *named = true;
+                errors.push(FieldError::duplicate(&index(path, i), key.clone()));
+            }
+            None => seen.push((key, false)),
+        }
+    }
+}
+
 fn duplicates(schema: &Structural, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     match value {
         Value::Array(items) => {
-            let keyed = |item: &Value| match schema.list_type {
-                ListType::Atomic => None,
-                ListType::Set => Some(item.clone()),
-                ListType::Map => item.as_object().map(|map| {
-                    let keys = schema.list_keys.iter();
-                    Value::Object(keys.filter_map(|k| Some((k.clone(), map.get(k)?.clone()))).collect())
-                }),
-            };
-            // A value is named where it comes for the second time, and not again.
-            let mut seen: Vec<(Value, bool)> = Vec::new();
-            for (i, item) in items.iter().enumerate() {
-                let here = index(path, i);
-                if schema.list_type == ListType::Map && !item.is_object() {
+            match keys(schema, items) {
+                Ok(keys) => repeated(&keys, path, errors),
+                Err(i) => {
                     let detail = "must be an object for an array of list-type map";
-                    errors.push(FieldError::invalid(&here, item.clone(), detail));
+                    let item = items.get(i).cloned().unwrap_or_default();
+                    errors.push(FieldError::invalid(&index(path, i), item, detail));
                 }
-                if let Some(key) = keyed(item) {
-                    match seen.iter_mut().find(|(s, _)| same(s, &key)) {
-                        Some((_, true)) => {}
-                        Some((_, named)) => {
-                            *named = true;
-                            errors.push(FieldError::duplicate(&here, key));
-                        }
-                        None => seen.push((key, false)),
-                    }
-                }
-                if let Some(inner) = &schema.items {
-                    duplicates(inner, item, &here, errors);
-                }
+            }
+            if let Some(inner) = &schema.items {
+                items.iter().enumerate().for_each(|(i, item)| duplicates(inner, item, &index(path, i), errors));
             }
         }
         Value::Object(map) => {
@@ -496,6 +513,12 @@ mod tests {
             json!([{"n": "a", "p": 1, "v": "x"}, {"p": 1, "n": "a", "v": "y"}]),
             &["f[1]: Duplicate value: {\"n\":\"a\",\"p\":1}"],
         );
+        let null = "f[1]: Invalid value: \"null\": f[1] in body must be of type object: \"null\"";
+        check(map.clone(), json!([{"n": "a"}, null]), &[null]);
+        let text = "f[1]: Invalid value: \"string\": f[1] in body must be of type object: \"string\"";
+        let text2 = "f[2]: Invalid value: \"string\": f[2] in body must be of type object: \"string\"";
+        let keyless = "f[1]: Invalid value: \"b\": must be an object for an array of list-type map";
+        check(map.clone(), json!([{"n": "a"}, "b", "c", {"n": "a"}]), &[text, text2, keyless]);
         check(json!({"type": "array", "items": {"type": "string"}}), json!(["a", "a"]), &[]);
         update(set.clone(), Some(json!(["a"])), json!(["a", "a"]), &["f[1]: Duplicate value: \"a\""]);
         update(set, Some(json!(["b", "b"])), json!(["a", "a"]), &[]);

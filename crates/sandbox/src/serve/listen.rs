@@ -3,20 +3,54 @@
 //! Never looks into a request.
 
 use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Shared, Tasks, answer};
 use crate::traffic::Counted;
+
+/// A port that stays ours, whether somebody listens there or not: what is refused must not reach another server, nor a
+/// client whose own port it happens to become.
+pub(crate) struct Place {
+    /// Bound, and never listening.
+    _holder: TcpSocket,
+    address: SocketAddr,
+}
+
+impl Place {
+    /// Takes a port on the loopback address; 0 takes a free one.
+    pub(super) fn take(port: u16) -> io::Result<Self> {
+        let holder = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let address = holder.local_addr()?;
+        Ok(Self { _holder: holder, address })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn listen(&self) -> io::Result<TcpListener> {
+        bound(self.address)?.listen(1024)
+    }
+}
+
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    // Beside the holder, and beside connections of before that have not quite ended.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
 
 /// What can be done to a listener while it runs. Clones are about the same listener; deeds of faults may hold one.
 #[derive(Clone)]
@@ -89,22 +123,12 @@ async fn take(mut listener: TcpListener, doors: &Listener, shared: &Arc<Shared>,
             // Out of descriptors or the like: let others go on, then look again.
             Some(Err(_)) => tokio::task::yield_now().await,
             None => {
-                let Ok(address) = listener.local_addr() else { return };
                 drop(listener);
                 // An error would mean that the doors are gone, and they are here.
                 drop(refusing.wait_for(|refuse| !*refuse).await);
-                listener = again(address).await;
+                let Ok(again) = shared.place.listen() else { return };
+                listener = again;
             }
-        }
-    }
-}
-
-/// The same port, as soon as it is free.
-async fn again(address: std::net::SocketAddr) -> TcpListener {
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return listener,
-            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
 }

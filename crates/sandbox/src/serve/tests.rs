@@ -7,7 +7,7 @@ use axum::extract::{RawQuery, State};
 use axum::routing::{get, post};
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::fault::{Canned, Fault, Rule, RuleId};
@@ -475,6 +475,24 @@ async fn after_shutdown_nothing_is_open_and_the_port_can_be_taken_again() {
     assert!(TcpStream::connect(server.serving.addr).await.is_err());
     let again = TcpListener::bind(server.serving.addr).await;
     assert!(again.is_ok());
+}
+
+#[tokio::test]
+async fn a_port_stays_taken_while_nobody_listens() {
+    let server = counting().await;
+    let options = server.serving.again(&ServeOptions::new(
+        Server::Hub,
+        crate::clock::Clock::system(),
+        Journal::new(),
+        Faults::new(),
+    ));
+    server.serving.shutdown().await;
+    // Who doesn't say that he shares it can't have it: no client's own port, no other server's.
+    let alone = tokio::net::TcpSocket::new_v4().unwrap();
+    assert!(alone.bind(server.serving.addr).is_err());
+    drop(server);
+    let again = serve(options, axum::Router::new()).await.unwrap();
+    assert!(TcpStream::connect(again.addr).await.is_ok());
 }
 
 fn trusting(authority: &Authority) -> reqwest::Client {
