@@ -109,7 +109,7 @@ async fn a_late_commit_of_an_object_that_is_gone_is_reported_and_deleted_a_day_l
     let told =
         eventually("an event tells", async || Some(notes(&world, "OrphanRemoved").await).filter(|n| !n.is_empty()));
     assert!(told.await.iter().any(|note| note.contains(&id) && note.contains("its object is gone")));
-    let metrics = reqwest::get(format!("http://127.0.0.1:{}/metrics", world.operators[0].metrics)).await.unwrap();
+    let metrics = reqwest::get(format!("http://{}/metrics", world.operators[0].metrics)).await.unwrap();
     assert!(metrics.text().await.unwrap().contains(r#"orphans_removed_total{organization="acme"}"#));
     assert_eq!(acme.tokens().len(), 2, "those of the living objects are left");
     for name in ["other", "third"] {

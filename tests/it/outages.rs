@@ -401,8 +401,8 @@ async fn probes_and_metrics_tell_of_a_token_that_is_ready() {
     world.annotate("pull", "oat-operator.dev/rotate", "now").await;
     let object = world.until("pull", "is rotated", |object| sequence(object) == 2 && is_ready(object)).await;
     world.quiet().await;
-    let page = async |port: u16, path: &str| {
-        let answer = reqwest::get(format!("http://127.0.0.1:{port}{path}")).await.unwrap();
+    let page = async |address: std::net::SocketAddr, path: &str| {
+        let answer = reqwest::get(format!("http://{address}{path}")).await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let (health, metrics) = (world.operators[0].health, world.operators[0].metrics);

@@ -16,7 +16,7 @@ async fn standby(world: &mut World, lease: &str) {
     world.start(&["--lease-duration", lease]);
     let standby = world.operators.last().unwrap().health;
     eventually("the standby is ready", async || {
-        reqwest::get(format!("http://127.0.0.1:{standby}/readyz"))
+        reqwest::get(format!("http://{standby}/readyz"))
             .await
             .ok()
             .filter(|answer| answer.status().is_success())

@@ -33,10 +33,7 @@ mod user;
 
 use std::{
     net::Ipv4Addr,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -219,7 +216,7 @@ impl Sim {
             logs,
             pacer,
             starts,
-            host: own_host(),
+            host: crate::support::own_host(),
         }
     }
 
@@ -312,13 +309,4 @@ impl Sim {
 /// Requests of operators that are more than standing by.
 pub fn is_work(entry: &Entry) -> bool {
     entry.user_agent.starts_with("oat-operator") && !entry.query.contains("watch=") && !entry.path.contains("/leases")
-}
-
-/// An address of the loopback device that no other simulation has, in no process.
-fn own_host() -> Ipv4Addr {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let [.., high, low] = std::process::id().to_be_bytes();
-    let [.., next, last] = (count + 1).to_be_bytes();
-    Ipv4Addr::new(127, 64 + (high ^ next) % 128, low, last)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -12,8 +13,8 @@ pub struct Operator {
     /// Its pod's name, so to say; its identity in the Lease begins with it.
     pub name: String,
     pub log: PathBuf,
-    pub metrics: u16,
-    pub health: u16,
+    pub metrics: SocketAddr,
+    pub health: SocketAddr,
 }
 
 /// What an operator is started with.
@@ -28,13 +29,10 @@ pub struct Start<'a> {
     pub more: Vec<String>,
 }
 
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Operator {
     pub fn start(start: Start<'_>) -> Self {
-        let (metrics, health) = (free_port(), free_port());
+        let host = super::own_host();
+        let (metrics, health) = (SocketAddr::from((host, 8080)), SocketAddr::from((host, 8081)));
         let log = File::create(&start.log).unwrap();
         let name = start.log.file_stem().unwrap().to_string_lossy().into_owned();
         let child = Command::new(env!("CARGO_BIN_EXE_oat-operator"))
@@ -43,7 +41,7 @@ impl Operator {
             .args(["--registry-service", &start.registry_service])
             .args(start.cluster_id.into_iter().flat_map(|id| ["--cluster-id", id]))
             .args(["--operator-namespace", "oat-operator"])
-            .args(["--metrics-addr", &format!("127.0.0.1:{metrics}"), "--health-addr", &format!("127.0.0.1:{health}")])
+            .args(["--metrics-addr", &metrics.to_string(), "--health-addr", &health.to_string()])
             .args(&start.more)
             .env("KUBECONFIG", start.kubeconfig)
             .env("RUST_LOG", "trace")

@@ -77,7 +77,7 @@ pub fn check_process(scanner: &Scanner, pid: u32) {
 }
 
 async fn check_metrics(scanner: &Scanner, operator: &Operator) {
-    if let Ok(answer) = reqwest::get(format!("http://127.0.0.1:{}/metrics", operator.metrics)).await {
+    if let Ok(answer) = reqwest::get(format!("http://{}/metrics", operator.metrics)).await {
         scanner.check("metrics", answer.text().await.unwrap().as_bytes());
     }
 }

@@ -70,6 +70,22 @@ fn options(journal: &Journal, faults: &Faults) -> HubOptions {
     options
 }
 
+impl Drop for World {
+    /// Where a scenario fails, the end of what its operators logged.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for path in &self.logs {
+            let text =
+                std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().filter(|line| !line.contains("TRACE")).collect();
+            let last = lines.iter().skip(lines.len().saturating_sub(25)).map(|line| line.chars().take(400).collect());
+            eprintln!("{}:\n{}", path.display(), last.collect::<Vec<String>>().join("\n"));
+        }
+    }
+}
+
 impl World {
     /// Both servers with our definitions, roles, a namespace, and the credentials of an owner; no operator yet.
     pub async fn new() -> Self {
