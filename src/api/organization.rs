@@ -3,6 +3,7 @@
 //! Types only. The twins share [`OrganizationSpec`] and [`OrganizationStatus`]; a cluster's one can also say which
 //! endpoints hold, since whoever sets those decides where the owner's password is sent.
 
+#![allow(dead_code, reason = "what the schema is derived from has each field, and reads none that is in no object")]
 #![allow(
     clippy::duplicated_attributes,
     reason = "each printcolumn has a name, a type and a path; the lint takes them for one list"
@@ -97,6 +98,10 @@ pub struct ClusterOrganizationSpec {
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationSpec {
+    /// What is wrong where the object can't be read. Stands in no object.
+    #[serde(skip)]
+    pub unreadable: Option<String>,
+
     /// The name at Docker Hub. Default: the name of this object. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 80), regex(pattern = r"^[a-z0-9][a-z0-9_-]*[a-z0-9]$"))]

@@ -3,6 +3,7 @@
 //! Types only. What the fields mean is enforced by the CRD's schema and, for objects that are older than the schema,
 //! by [`super::valid`].
 
+#![allow(dead_code, reason = "what the schema is derived from has each field, and reads none that is in no object")]
 #![allow(
     clippy::duplicated_attributes,
     reason = "each printcolumn has a name, a type and a path; the lint takes them for one list"
@@ -67,6 +68,10 @@ pub struct OrganizationAccessTokenSpec {
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenSpec {
+    /// What is wrong where the object can't be read. Stands in no object.
+    #[serde(skip)]
+    pub unreadable: Option<String>,
+
     /// The token's label at Docker Hub, without [ and ]. The operator appends its marker. Default: <namespace>/<name>, cut to 60 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 60), regex(pattern = r"^[^\[\]\s]([^\[\]]*[^\[\]\s])?$"))]

@@ -243,6 +243,9 @@ pub fn wanted(
     allowed: &[String],
 ) -> Result<Wanted, Vec<FieldProblem>> {
     let mut reader = Reader { problems: Vec::new() };
+    if let Some(problem) = &spec.unreadable {
+        reader.problem("spec", problem);
+    }
     let label = match &spec.label {
         Some(text) => reader.name("spec.label", Label::parse(text)),
         None => Some(Label::of_object(namespace, name)),

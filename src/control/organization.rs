@@ -135,6 +135,9 @@ pub fn wake_tokens(context: &Context, key: &OrganizationKey) {
 
 /// Starts the client where none runs, and hands it the credentials where they may have changed.
 async fn equip(context: &Arc<Context>, subject: &Found) -> Result<(), Trouble> {
+    if let Some(problem) = &subject.spec.unreadable {
+        return Err(trouble(Reason::InvalidSpec, format!("spec: {problem}")));
+    }
     let known = context.hubs.get(&subject.key);
     let same = known.as_ref().is_some_and(|hub| hub.follows(subject));
     let unread = context.hubs.take_unread(&subject.key);

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::OrganizationKey;
@@ -14,6 +14,7 @@ use crate::{
     },
     k8s::{
         Key,
+        lenient::{self, Salvage},
         store::Store,
         write::{self, Writer},
     },
@@ -107,6 +108,36 @@ impl Organizations {
     }
 }
 
+impl Salvage for Organization {
+    fn with_problem(spec: &Value, problem: String) -> Option<Self> {
+        let mut object = lenient::object::<Self>(spec.clone()).or_else(|| lenient::object(least(spec)))?;
+        object.spec.shared.unreadable = Some(problem);
+        Some(object)
+    }
+
+    fn take_status(&mut self, status: &Value) {
+        self.status = serde_json::from_value(status.clone()).ok();
+    }
+}
+
+impl Salvage for ClusterOrganization {
+    fn with_problem(spec: &Value, problem: String) -> Option<Self> {
+        let mut object = lenient::object::<Self>(spec.clone()).or_else(|| lenient::object(least(spec)))?;
+        object.spec.shared.unreadable = Some(problem);
+        Some(object)
+    }
+
+    fn take_status(&mut self, status: &Value) {
+        self.status = serde_json::from_value(status.clone()).ok();
+    }
+}
+
+/// The least that an organization says, where more can't be read.
+fn least(spec: &Value) -> Value {
+    let name = spec.get("organization").and_then(Value::as_str);
+    json!({"organization": name, "credentials": {"secretRef": {"name": ""}}})
+}
+
 fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(client: &Client, namespace: &str) -> Api<K> {
     Api::namespaced(client.clone(), namespace)
 }
@@ -151,4 +182,22 @@ pub fn key_of(kind: OrganizationKind, name: &str, namespace: &str) -> Organizati
         OrganizationKind::ClusterOrganization => String::new(),
     };
     OrganizationKey { kind, key: Key { namespace, name: name.to_owned() } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::k8s::lenient::Lenient;
+
+    #[test]
+    fn an_organization_that_can_not_be_read_keeps_its_names() {
+        let object = json!({"metadata": {"name": "acme"}, "spec": {"organization": "acme-inc", "pollInterval": 5}});
+        let found = serde_json::from_value::<Lenient<Organization>>(object.clone()).unwrap().0;
+        assert_eq!(found.metadata.name.as_deref(), Some("acme"));
+        assert_eq!(found.spec.shared.organization.as_deref(), Some("acme-inc"));
+        assert!(found.spec.shared.unreadable.is_some());
+        let found = serde_json::from_value::<Lenient<ClusterOrganization>>(object).unwrap().0;
+        assert!(found.spec.shared.unreadable.is_some());
+        assert!(serde_json::from_value::<Lenient<Organization>>(json!({"metadata": 3})).is_err());
+    }
 }

@@ -32,7 +32,10 @@ use crate::{
         token::OrganizationKind,
     },
     clock::Clock,
-    k8s::{Key, events::Events, foreign::Foreign, key, leader::Leader, secrets, store::Store, write::Writer},
+    k8s::{
+        Key, events::Events, foreign::Foreign, key, leader::Leader, lenient::Lenient, secrets, store::Store,
+        write::Writer,
+    },
     serve::metrics::Metrics,
 };
 
@@ -191,7 +194,7 @@ fn came_back(context: &Context) {
     }
 }
 
-fn with_key<K: kube::ResourceExt>(object: K) -> (Key, K) {
+fn with_key<K: kube::ResourceExt>(Lenient(object): Lenient<K>) -> (Key, K) {
     (key(&object), object)
 }
 
@@ -207,7 +210,7 @@ where
     watcher(api, config(context))
 }
 
-async fn watch_tokens(context: Arc<Context>, api: Api<OrganizationAccessToken>, scope: usize) {
+async fn watch_tokens(context: Arc<Context>, api: Api<Lenient<OrganizationAccessToken>>, scope: usize) {
     follow(
         &context,
         || plain(&context, api.clone()),
@@ -251,7 +254,7 @@ fn forget(context: &Context) {
     }
 }
 
-async fn watch_organizations(context: Arc<Context>, api: Api<Organization>, scope: usize) {
+async fn watch_organizations(context: Arc<Context>, api: Api<Lenient<Organization>>, scope: usize) {
     follow(
         &context,
         || plain(&context, api.clone()),
@@ -263,7 +266,7 @@ async fn watch_organizations(context: Arc<Context>, api: Api<Organization>, scop
     .await;
 }
 
-async fn watch_cluster_organizations(context: Arc<Context>, api: Api<ClusterOrganization>) {
+async fn watch_cluster_organizations(context: Arc<Context>, api: Api<Lenient<ClusterOrganization>>) {
     follow(
         &context,
         || plain(&context, api.clone()),

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`store`] (what watches have shown, and our own writes before they are shown), [`secrets`] (pull
 //! secrets: their content, and the index of ours), [`loose`] (what an apply would leave on them), [`foreign`] (the names
-//! of all others), [`observe`] (stores into a view), [`status`] (memory and facts out of and into a status), [`write`]
+//! of all others), [`lenient`] (objects that can't be read), [`observe`] (stores into a view), [`status`] (memory and facts out of and into a status), [`write`]
 //! (every write, bounded in time), [`events`], [`leader`].
 //!
 //! Never: a request to Docker Hub, or a decision about a token.
@@ -10,6 +10,7 @@
 pub mod events;
 pub mod foreign;
 pub mod leader;
+pub mod lenient;
 pub mod loose;
 pub mod observe;
 pub mod secrets;

@@ -23,4 +23,5 @@ mod rights;
 mod sim;
 mod support;
 mod trust;
+mod unreadable;
 mod writes;
