@@ -132,6 +132,8 @@ fn check_versions(object: &Value) -> Vec<FieldError> {
             _ => child(&child(&at, "schema"), "openAPIV3Schema"),
         };
         errors.extend(check_schema(&version["schema"]["openAPIV3Schema"], &path));
+        let at_fields = if all.len() == 1 { "spec".to_owned() } else { at.clone() };
+        errors.extend(check_selectable(version, &child(&at_fields, "selectableFields")));
         let columns = version["additionalPrinterColumns"].as_array();
         for (j, column) in columns.into_iter().flatten().enumerate() {
             let at = index(&child(&at, "additionalPrinterColumns"), j);
@@ -149,6 +151,29 @@ fn check_schema(schema: &Value, path: &str) -> Vec<FieldError> {
         Ok(structural) => CelRules::compile_at(&structural, path).err().unwrap_or_default(),
         Err(errors) => errors,
     }
+}
+
+/// Each selectable field is there and holds a text, a number or a truth. With one version its place is the definition's.
+fn check_selectable(version: &Value, path: &str) -> Vec<FieldError> {
+    let Ok(schema) = Structural::parse_at(&version["schema"]["openAPIV3Schema"], path) else { return Vec::new() };
+    let fields = version["selectableFields"].as_array().into_iter().flatten().enumerate();
+    let check = |(i, field): (usize, &Value)| {
+        let (at, text) = (child(&index(path, i), "jsonPath"), field["jsonPath"].as_str().unwrap_or_default());
+        if text.is_empty() {
+            return Some(FieldError::required(at, ""));
+        }
+        let mut names = text.trim_start_matches('.').split('.');
+        let found = names.try_fold(&schema, |schema, name| schema.properties.get(name));
+        let why = match found.map(|found| found.kind.as_deref()) {
+            None => "is an invalid path: does not refer to a valid field",
+            Some(Some("string" | "boolean" | "integer")) => return None,
+            Some(_) => {
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
+            }
+        };
+        Some(FieldError::invalid(at, text, why))
+    };
+    fields.filter_map(check).collect()
 }
 
 fn check_column(column: &Value, at: &str) -> Vec<FieldError> {

@@ -304,6 +304,14 @@ async fn definitions_that_are_refused() {
             with(&|b| b["spec"]["versions"][0]["additionalPrinterColumns"][0]["type"] = json!("colour")),
             "must be one of boolean,date,integer,number,string",
         ),
+        (
+            with(&|b| b["spec"]["versions"][0]["selectableFields"][0]["jsonPath"] = json!(".spec.nope")),
+            "spec.selectableFields[0].jsonPath: Invalid value: \".spec.nope\": is an invalid path: does not refer to a valid field",
+        ),
+        (
+            with(&|b| b["spec"]["versions"][0]["selectableFields"][0]["jsonPath"] = json!(".spec")),
+            "must point to a field of type string, boolean or integer",
+        ),
         (with(&|b| b["spec"]["conversion"] = json!({"strategy": "Webhook"})), "the sandbox calls no webhooks"),
     ];
     for (body, message) in rows {
