@@ -111,7 +111,13 @@ impl Handle {
     pub async fn update(&self, id: &str, change: Change, urgency: Urgency) -> Result<Token, Error> {
         let body = Some(wire::update_body(&change));
         let call = Call { operation: Operation::Update, method: Method::PATCH, id: Some(id), query: &[], body };
-        let reply = self.call(&call, urgency).await?;
+        let reply = match self.call(&call, urgency).await {
+            Err(error) if error.failure == Failure::TokenNotFound => {
+                self.look_for(&call, urgency).await?;
+                return Err(error);
+            }
+            reply => reply?,
+        };
         let token = self.token(&call, &reply)?;
         self.shared.board.edit(Edit::Put(token.clone()));
         Ok(token)
@@ -124,11 +130,25 @@ impl Handle {
             // A page for people with 200 is a proxy's doing.
             Ok(reply) if self.shared.said(&reply, &[]).is_none() => return Err(self.garbled(&call, &reply, "not JSON")),
             Ok(_) => {}
-            Err(error) if error.failure == Failure::TokenNotFound => {}
+            Err(error) if error.failure == Failure::TokenNotFound => self.look_for(&call, urgency).await?,
             Err(error) => return Err(error),
         }
         self.shared.board.edit(Edit::Remove(id.to_owned()));
         Ok(())
+    }
+
+    /// That a token is not there is believed where a look at it says so too: what is forgotten by mistake is left for
+    /// ever.
+    async fn look_for(&self, call: &Call<'_>, urgency: Urgency) -> Result<(), Error> {
+        let look = Call { operation: Operation::Get, method: Method::GET, query: &[], body: None, ..*call };
+        match self.call(&look, urgency).await {
+            Err(error) if error.failure == Failure::TokenNotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let error = self.shared.error(call.operation, Failure::Unexpected).status(404);
+                Err(error.text("the token is said to be unknown, and is there"))
+            }
+        }
     }
 
     /// Asks the registry's token service whether it accepts a token's value, for scopes such as `repository:acme/api:pull`.

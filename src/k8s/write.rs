@@ -50,6 +50,8 @@ pub enum Error {
         reason: String,
         /// The Status's message.
         message: String,
+        /// Whether the Status names an object.
+        named: bool,
     },
     /// No answer, or none that could be read: it may have been carried out.
     #[error("no answer from the API server that could be read")]
@@ -65,9 +67,10 @@ impl Error {
         matches!(self, Self::Refused { code: 409, .. })
     }
 
-    /// The object or its namespace is gone.
+    /// The object or its namespace is gone. A 404 that names neither is a proxy's, or that of an API server which does
+    /// not serve the resource at the moment.
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Refused { code: 404, .. })
+        matches!(self, Self::Refused { code: 404, named: true, .. })
     }
 
     /// Waiting does not help.
@@ -82,7 +85,8 @@ impl From<kube::Error> for Error {
             // The API server names fields and rules here, never data of a Secret.
             kube::Error::Api(status) => {
                 let message = text::clean(&status.message, 256);
-                Self::Refused { code: status.code, reason: status.reason.clone(), message }
+                let named = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
+                Self::Refused { code: status.code, reason: status.reason.clone(), message, named }
             }
             _ => Self::Unknown,
         }

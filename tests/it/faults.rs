@@ -1,5 +1,5 @@
-//! Docker Hub's odd answers on every route: it converges, one token is left, the reason is shown, and nobody asks
-//! before `Retry-After`.
+//! What users see of Docker Hub's bad days: the reason is shown, nobody asks before `Retry-After`, what comes late is
+//! swept, a freed place is taken. Every fault at every request is the matter of `sim::matrix`.
 
 use std::time::Duration;
 
@@ -11,100 +11,8 @@ use serde_json::json;
 
 use crate::support::{
     eventually,
-    world::{World, condition, is_ready},
+    world::{World, condition},
 };
-
-/// The routes, by method and the beginning of the path.
-const ROUTES: [(&str, &str); 6] = [
-    ("POST", "/v2/auth/token"),
-    ("GET", "/v2/orgs/acme/access-tokens"),
-    ("POST", "/v2/orgs/acme/access-tokens"),
-    ("PATCH", "/v2/orgs/acme/access-tokens/"),
-    ("DELETE", "/v2/orgs/acme/access-tokens/"),
-    ("GET", "/token"),
-];
-
-fn faults() -> Vec<(&'static str, Fault)> {
-    let status = |status: u16| Canned::json(status, &json!({"message": "try again"}));
-    vec![
-        ("lost before", Fault::Refuse),
-        ("lost after", Fault::LoseAnswer),
-        ("429", Fault::Answer(status(429).header("Retry-After", "2"))),
-        ("500", Fault::Answer(status(500))),
-        ("502 after", Fault::AnswerAfter(Canned::html(502, "bad gateway"))),
-        ("503", Fault::Answer(status(503))),
-        ("truncated", Fault::Truncate),
-        ("garbage", Fault::AnswerAfter(Canned { status: 200, headers: Vec::new(), body: b"\x00\xff{{{".to_vec() })),
-        ("HTML", Fault::Answer(Canned::html(403, "Just a moment..."))),
-        ("wrong shape", Fault::AnswerAfter(Canned::json(200, &json!({"unexpected": [1, 2, 3]})))),
-    ]
-}
-
-/// A whole life with one fault on one route: the operator starts, a token is made, edited, rotated, deleted.
-async fn life(world: &mut World, (method, path): (&'static str, &'static str), name: &str, fault: Fault) {
-    let server = if path == "/token" { Server::Registry } else { Server::Hub };
-    let what = |what: &str| format!("{what} after {name} on {method} {path}");
-    let acme = world.hub.organization("acme");
-    let rule = world.faults.install(Rule::new(fault).on(server).request(method, path).once());
-    world.start(&["--leader-elect=false"]);
-    world.token("pull", json!({"rotation": {"overlap": "0s"}})).await;
-    world.until("pull", &what("is ready"), is_ready).await;
-    world.patch("pull", json!({"spec": {"description": "edited"}})).await;
-    world.until_ready("pull").await;
-    world.annotate("pull", "oat-operator.dev/rotate", "now").await;
-    let rotated = |object: &oat_operator::api::OrganizationAccessToken| {
-        let Some(status) = object.status.as_ref().filter(|_| is_ready(object)) else { return false };
-        status.last_handled.rotate.as_deref() == Some("now") && status.previous.is_empty()
-    };
-    world.until("pull", &what("is rotated"), rotated).await;
-    eventually(&what("one token is left"), async || (acme.tokens().len() == 1).then_some(())).await;
-    assert!(world.works(&world.value("pull").await.unwrap()).await, "{}", what("the Secret works"));
-    assert_eq!(acme.tokens().remove(0).description.as_deref(), Some("edited"), "{}", what("edited"));
-    world.delete("pull").await;
-    world.until_gone("pull").await;
-    eventually(&what("no token is left"), async || acme.tokens().is_empty().then_some(())).await;
-    assert_eq!(world.faults.hits(rule), 1, "{}", what("the fault did not happen"));
-    world.kill();
-}
-
-async fn route(at: usize) {
-    let mut world = World::new().await;
-    world.organization().await;
-    for (name, fault) in faults() {
-        life(&mut world, ROUTES[at], name, fault).await;
-    }
-    world.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_the_login() {
-    route(0).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_the_list() {
-    route(1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_a_create() {
-    route(2).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_a_patch() {
-    route(3).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_a_delete() {
-    route(4).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_the_proof() {
-    route(5).await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_asks_before_retry_after_and_the_reason_is_shown() {

@@ -50,6 +50,22 @@ async fn a_change_sends_only_what_changes() {
     assert_eq!((gone.reason(), gone.disposition()), ("TokenNotFound", Disposition::Retry));
 }
 
+/// A 404 is believed only where a look at the token says so too.
+#[tokio::test]
+async fn a_token_that_is_there_is_not_taken_for_gone() {
+    let rig = ready(|seen| {
+        let listed = seen.is_list().then(|| Say::json(200, list(&["t1"])));
+        listed.or_else(|| seen.is("GET", "/v2/orgs/acme/access-tokens/t1").then(|| Say::json(200, token("t1"))))
+    })
+    .await;
+    let delete = rig.handle.delete("t1", Urgency::Normal).await.unwrap_err();
+    let update = rig.handle.update("t1", Change::default(), Urgency::Normal).await.unwrap_err();
+    for error in [delete, update] {
+        assert_eq!((error.reason(), error.disposition()), ("UnexpectedAnswer", Disposition::Retry), "{error}");
+    }
+    assert_eq!(rig.state().snapshot.unwrap().tokens.len(), 1);
+}
+
 #[tokio::test]
 async fn names_that_mean_another_path_are_not_sent() {
     let rig = ready(|_| None).await;
@@ -139,7 +155,8 @@ async fn the_last_calls_of_a_minute_are_kept_for_urgent_ones() {
     let rig = ready(|seen| {
         let left =
             |left: u32| Say::json(200, list(&[])).header("x-ratelimit-limit", 10).header("x-ratelimit-remaining", left);
-        seen.is_list().then(|| left(2).header("x-ratelimit-reset", NOW.as_second() + 30))
+        let listed = seen.is_list().then(|| left(2).header("x-ratelimit-reset", NOW.as_second() + 30));
+        listed.or_else(|| (seen.method == "DELETE").then(|| Say::Answer(204, vec![], String::new())))
     })
     .await;
     assert_eq!(*rig.told.1.lock().unwrap(), [2]);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use oat_operator::api::token::CurrentToken;
+use oat_operator::api::{FINALIZER, token::CurrentToken};
 use oat_sandbox::{hub::NewToken, journal::Server, serve::RequestInfo};
 use serde_json::json;
 
@@ -43,6 +43,10 @@ pub enum Scenario {
     RenamedByHand,
     DeactivatedByHand,
     DeletedByHand,
+    /// Found by the comparison of each day only.
+    DescribedByHand,
+    TemplateChanged,
+    FinalizerRemoved,
 }
 
 use Scenario::*;
@@ -116,16 +120,26 @@ fn current(sim: &Sim) -> Option<CurrentToken> {
     sim.object("pull")?.status?.token
 }
 
-/// What somebody does.
+/// What somebody does, or what happens.
 pub async fn act(sim: &Sim, scenario: Scenario, operator: OperatorHandle) -> OperatorHandle {
+    if scenario == Restart {
+        operator.kill().await;
+        return sim.start_operator(&[]).await;
+    }
+    deed(sim, scenario).await;
+    operator
+}
+
+/// What somebody does.
+pub async fn deed(sim: &Sim, scenario: Scenario) {
     let acme = sim.servers.hub.organization("acme");
     let CurrentToken { id, label, .. } = current(sim).unwrap_or_default();
     match scenario {
         Create => sim.token("pull", json!({})).await,
         Edit => sim.patch("pull", json!({"spec": {"description": "edited"}})).await,
         Rotate | RotateAtLimit => sim.annotate("pull", "oat-operator.dev/rotate", "now").await,
-        // Its time comes.
-        RevokeOld => {}
+        // Its time comes; or it is nobody's deed.
+        RevokeOld | Restart => {}
         Emergency | EmergencyInOverlap => sim.annotate("pull", "oat-operator.dev/revoke", "now").await,
         Deactivate => sim.patch("pull", json!({"spec": {"active": false}})).await,
         Activate => sim.patch("pull", json!({"spec": {"active": true}})).await,
@@ -137,17 +151,18 @@ pub async fn act(sim: &Sim, scenario: Scenario, operator: OperatorHandle) -> Ope
         RenamedByHand => assert!(acme.relabel(&id, &label.replace("payments/pull", "odd"))),
         DeactivatedByHand => assert!(acme.deactivate(&id)),
         DeletedByHand => assert!(acme.delete(&id)),
+        DescribedByHand => assert!(acme.describe(&id, Some("odd"))),
+        TemplateChanged => {
+            let template = json!({"labels": {"team": "payments"}});
+            sim.patch("pull", json!({"spec": {"secret": {"template": template}}})).await;
+        }
+        FinalizerRemoved => sim.patch("pull", json!({"metadata": {"finalizers": null}})).await,
         CredentialChanged => {
             let other = format!("{PASSWORD}, changed");
             sim.servers.hub.set_password("acme-owner", &other);
             sim.credentials(&other).await;
         }
-        Restart => {
-            operator.kill().await;
-            return sim.start_operator(&[]).await;
-        }
     }
-    operator
 }
 
 /// Whether it is as asked for.
@@ -179,6 +194,12 @@ pub fn done(sim: &Sim, scenario: Scenario, mark: u64) -> bool {
         Adopt => sim.works("pull") && alone,
         RenamedByHand => found(&|found| found.label.starts_with("payments/pull [")),
         DeactivatedByHand => found(&|found| found.live()),
+        DescribedByHand => found(&|found| found.description.as_deref() != Some("odd")),
+        TemplateChanged => {
+            let secret = sim.servers.kube.object("secrets", NAMESPACE, "pull").unwrap_or_default();
+            secret["metadata"]["labels"]["team"] == "payments"
+        }
+        FinalizerRemoved => object.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER),
         CredentialChanged | Restart => sim.organization_is_ready() && sim.counts(mark).lists > 0,
     }
 }

@@ -22,6 +22,7 @@ mod base;
 mod crash;
 mod held;
 mod lives;
+mod matrix;
 mod operator;
 mod oracle;
 mod pacer;

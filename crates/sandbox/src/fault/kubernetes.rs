@@ -28,6 +28,12 @@ pub fn not_found(resource: &str, name: &str) -> Fault {
     Fault::Answer(answer(&Failure::not_found("", resource, name)))
 }
 
+/// 404: the resource is not served at the moment, whatever is stored.
+#[must_use]
+pub fn not_served() -> Fault {
+    Fault::Answer(answer(&Failure::unknown_resource()))
+}
+
 /// 410: a list's or a watch's version is forgotten.
 #[must_use]
 pub fn expired() -> Fault {

@@ -136,6 +136,7 @@ async fn kubernetes_says_no_without_doing_it() {
     let answers = [
         (kubernetes::conflict("secrets", "one"), 409, "Conflict", "the object has been modified"),
         (kubernetes::not_found("secrets", "one"), 404, "NotFound", "secrets \"one\" not found"),
+        (kubernetes::not_served(), 404, "NotFound", "could not find the requested resource"),
         (kubernetes::expired(), 410, "Expired", "too old"),
         (kubernetes::forbidden("secrets", "one"), 403, "Forbidden", "RBAC"),
         (kubernetes::quota("secrets", "one"), 403, "Forbidden", "exceeded quota"),
