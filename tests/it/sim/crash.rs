@@ -102,7 +102,12 @@ pub async fn begin_with(sim: &Sim, scenario: Scenario, flags: &[&str]) -> Operat
         _ => "Delete",
     };
     if !matches!(scenario, Create | Adopt) {
-        let overlap = if scenario == RotateAtLimit { "0s" } else { "1h" };
+        let overlap = match scenario {
+            RotateAtLimit => "0s",
+            // Long enough to begin in, and to wait for.
+            RevokeOld => "5m",
+            _ => "1h",
+        };
         let more = json!({"active": scenario != Activate, "deletionPolicy": policy, "rotation": {"overlap": overlap}});
         sim.token("pull", more).await;
         sim.until("there is a token", MINUTE, |sim| sim.is_ready("pull") || scenario == Activate).await;

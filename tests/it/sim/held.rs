@@ -224,6 +224,7 @@ sweeps! {
     create: Create, [FINALIZER, MADE, PROVED, "kubernetes POST secrets", STATUS, EVENT];
     edit: Edit, [CHANGED, STATUS];
     rotate: Rotate, [MADE, PROVED, "kubernetes PATCH secrets/NAME", STATUS, EVENT];
+    revoke_old: RevokeOld, [DELETED, STATUS];
     emergency: Emergency, [CHANGED, MADE, "kubernetes PATCH secrets/NAME", STATUS, DELETED];
     deactivate: Deactivate, [CHANGED, STATUS];
     activate: Activate, [CHANGED, STATUS];

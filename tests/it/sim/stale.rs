@@ -151,6 +151,7 @@ sweeps! {
     create: Create, 8;
     edit: Edit, 4;
     rotate: Rotate, 6;
+    revoke_old: RevokeOld, 2;
     emergency: Emergency, 8;
     deactivate: Deactivate, 4;
     activate: Activate, 4;
