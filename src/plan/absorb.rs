@@ -18,7 +18,7 @@ impl View {
         if let Step::Create(new) = step {
             self.session.tried = self.session.tried.max(new.sequence);
         }
-        let progress = self.is_progress(&outcome);
+        let mut progress = self.is_progress(&outcome);
         match outcome {
             Outcome::Finalized => self.object.finalizer = true,
             Outcome::Listed(mut list) => {
@@ -51,7 +51,7 @@ impl View {
                     held.value_hash = None;
                 }
             }),
-            Outcome::Published(results) | Outcome::Touched(results) => self.published(step, results, now),
+            Outcome::Published(results) | Outcome::Touched(results) => progress &= self.published(step, results, now),
             Outcome::Remembered(memory) => {
                 self.memory = memory;
                 self.session.gone = None;
@@ -138,10 +138,14 @@ impl View {
 
     fn confirmed(&mut self, id: TokenId, token: Option<Token>, now: Timestamp) {
         let current = self.memory.token.as_ref().is_some_and(|token| token.id == id);
+        if current && token.as_ref().is_none_or(|token| token.shape.is_some()) {
+            // Looked at, whatever came of it: where it is replaced, its successor needs no look before another day.
+            self.session.inspected = now;
+        }
         match token {
             Some(token) => {
                 if let Some(shape) = token.shape.as_ref().filter(|_| current) {
-                    self.inspected(shape, now);
+                    self.inspected(shape);
                 }
                 self.with_list(|list| {
                     list.tokens.insert(id, token);
@@ -161,8 +165,7 @@ impl View {
 
     /// The current token in all its parts: what differs is corrected, once. If it comes back, Docker Hub only says it
     /// in other words.
-    fn inspected(&mut self, shape: &str, now: Timestamp) {
-        self.session.inspected = now;
+    fn inspected(&mut self, shape: &str) {
         let Some(token) = self.memory.token.as_mut().filter(|token| token.shape_hash != shape) else { return };
         if self.session.tolerated.as_deref() != Some(shape) {
             self.session.tolerated = Some(shape.to_owned());
@@ -203,7 +206,8 @@ impl View {
         self.failed(step, Trouble { reason: Reason::VerificationFailed, message, retry: None, uncertain: false }, now);
     }
 
-    fn published(&mut self, step: &Step, results: Vec<(SecretKey, Result<Held, Trouble>)>, now: Timestamp) {
+    /// Whether all of them are as they were to be.
+    fn published(&mut self, step: &Step, results: Vec<(SecretKey, Result<Held, Trouble>)>, now: Timestamp) -> bool {
         let mut worst = None;
         for (key, result) in results {
             match result {
@@ -212,6 +216,7 @@ impl View {
                         secret.state = SecretState::Ours(held);
                         secret.failure = None;
                     });
+                    worst = self.altered(step, &key).or(worst);
                     self.session.touched.insert(key);
                 }
                 Err(trouble) => {
@@ -223,9 +228,21 @@ impl View {
                 }
             }
         }
+        let all = worst.is_none();
         if let Some(trouble) = worst {
             self.failed(step, trouble, now);
         }
+        all
+    }
+
+    /// What was written is not what is there: admission changes it each time, so that to write again and again is no use.
+    fn altered(&self, step: &Step, key: &SecretKey) -> Option<Trouble> {
+        let (Step::Publish(_), Some(hand), Ok(wanted)) = (step, &self.hand, &self.object.wanted) else { return None };
+        let layout = secrets::layout(self, wanted)?;
+        let secret = self.secrets.iter().find(|secret| secret.key == *key)?;
+        let message = format!("Secret {key} does not hold what was written: something changes it on its way in");
+        let trouble = Trouble { reason: Reason::ProgressingWithRetry, message, retry: None, uncertain: false };
+        secrets::lacks(secret, &hand.token, &layout).then_some(trouble)
     }
 
     /// A value is held no longer than until it is remembered and everywhere.
@@ -298,7 +315,9 @@ impl View {
         let passes = trouble.reason == Reason::Forbidden && !step.needs_hub();
         let stalls = trouble.reason.stalls() && !passes;
         let wait = if stalls { schedule::backoff(u32::MAX, left) } else { schedule::backoff(count, left) };
-        let not_before = trouble.retry.unwrap_or_else(|| schedule::plus(now, wait));
+        let again = schedule::plus(now, wait);
+        // At once is for the first time in a row: whoever writes against us, or says so, must not keep us at it.
+        let not_before = trouble.retry.filter(|retry| *retry > now || count == 1).unwrap_or(again);
         if let Organization::Known(account) = &mut self.organization
             && trouble.reason == Reason::CredentialsInvalid
         {

@@ -7,7 +7,7 @@ use super::{
     Step, Token, View, Why, adopt, checks, farewell,
     quota::{self, Place},
     schedule,
-    secrets::{AHEAD, carries, clean, copy, everywhere, held, is_nowhere, lacks, layout, overtakes},
+    secrets::{AHEAD, carries, clean, copy, everywhere, held, in_place, is_nowhere, lacks, layout, overtakes},
 };
 use crate::api::{conditions::Reason, names::TokenId, valid::Wanted};
 
@@ -65,11 +65,16 @@ pub(super) fn next(view: &View, now: Timestamp) -> Next {
     let step = heal(view, now).or_else(|| tidy(view, wanted, list, now)).or_else(|| inspect(view, now));
     match (step, publishing_rests(view, now)) {
         (Some(step), _) => Next::Do(step),
-        (None, Some(failure)) if !everywhere(view) => {
+        (None, Some(failure)) if !placed(view) => {
             Next::Wait(failure.trouble.reason, failure.trouble.message.clone(), Some(failure.not_before))
         }
         (None, _) => later.unwrap_or(Next::Settled),
     }
+}
+
+/// Whether every wanted Secret holds the current token just as it is wanted.
+fn placed(view: &View) -> bool {
+    view.memory.token.as_ref().is_some_and(|token| in_place(view, token))
 }
 
 /// Once a day: a list doesn't tell a token's scopes and description.

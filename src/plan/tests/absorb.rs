@@ -105,7 +105,7 @@ fn a_look_by_id() {
     check(&case, "update t1 active=true");
     // A change that met nothing says the same.
     let case = settled().inactive().then(Outcome::Confirmed(id("t1"), None));
-    check(&case, "rest Settled, ready, wake 1199h 55m 18s");
+    check(&case, "rest Settled, ready, wake 24h 4m 42s");
     let case = settled().revoke("a").then(Outcome::Confirmed(id("t1"), None));
     check(&case, "create 2");
 }
@@ -282,7 +282,24 @@ fn a_publication() {
     check(&case.secret_absent(), "publish payments/dockerhub");
     // Written by somebody at the same time: again at once, and no other token is made.
     let again = Trouble { retry: Some(now()), ..trouble(Reason::ProgressingWithRetry) };
-    check(&failing(again), "publish payments/dockerhub");
+    let case = failing(again.clone());
+    check(&case, "publish payments/dockerhub");
+    // Each time: then less and less often.
+    let twice = case.then(Outcome::Published(vec![(key(), Err(again))]));
+    check(&twice, "rest ProgressingWithRetry, not ready, wake 2s");
+}
+
+#[test]
+fn a_publication_that_admission_changes() {
+    let other = Held { layout_hash: "another".into(), ..held(1) };
+    let altered = |case: Case| case.then(Outcome::Published(vec![(key(), Ok(other.clone()))]));
+    let case = altered(settled().secret_misshapen().hoped());
+    check(&case, "rest ProgressingWithRetry, ready, wake 1s");
+    let case = altered(case.after(seconds(1)));
+    check(&case, "rest ProgressingWithRetry, ready, wake 2s");
+    check(&case.after(seconds(2)).hoped(), "rest Settled, ready, wake 1199h 55m 15s");
+    // The value is there all the same, and remembered.
+    check(&altered(fresh().proved(1)), "remember 1");
 }
 
 #[test]

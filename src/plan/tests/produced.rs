@@ -110,7 +110,7 @@ fn every_reason_is_in_some_row() {
     let found: BTreeSet<_> = decisions().into_iter().filter_map(reason).collect();
     // These are said by others: by the conditions, or of an organization.
     let elsewhere = [Reason::Succeeded, Reason::Deactivated, Reason::LimitReached];
-    // This one only comes with a retry at once, and then nothing rests.
+    // This one comes where somebody writes against us: the first time it is tried again at once.
     let passing = [Reason::ProgressingWithRetry];
     let expected: BTreeSet<_> =
         Reason::ALL.into_iter().filter(|r| !elsewhere.contains(r) && !passing.contains(r)).collect();

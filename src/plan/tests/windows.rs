@@ -82,6 +82,17 @@ pub fn inspection_rows() -> Vec<Row> {
 }
 
 #[test]
+fn what_is_said_to_be_gone_is_looked_at_once() {
+    let mut case = settled().with(|view| view.session.inspected = ago(hours(25)));
+    let list = case.view.list().unwrap().clone();
+    case.view.absorb(&Step::Confirm(id("t1")), Outcome::Confirmed(id("t1"), None), case.now);
+    assert_eq!(case.answer(), "create 2");
+    // A list shows it all the same. It is not asked for again and again.
+    case.view.absorb(&Step::Refresh, Outcome::Listed(list), case.now);
+    assert_eq!(case.answer().split(',').next(), Some("rest Settled"));
+}
+
+#[test]
 fn what_differs_is_corrected_once() {
     let mut case = settled().with(|view| view.session.inspected = ago(hours(25)));
     let step = Step::Confirm(id("t1"));

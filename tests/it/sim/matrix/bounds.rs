@@ -24,10 +24,18 @@ pub fn patience(trouble: Trouble, ask: Ask) -> u64 {
         // A watch or list that fails waits 0.5 s, and twice as long each time, 5 s at most.
         (_, Ask::OwnKinds) => 3 * 2 * 130,
         (_, Ask::OwnSecrets | Ask::OtherSecrets) => 2 * 130,
-        // A leader renews every two seconds, and looks where a renewal failed; then it ends, and is started anew.
-        (_, Ask::Lease) => 2 * 310,
+        // A leader renews every two seconds; where somebody else wrote, it looks and renews once more.
+        (_, Ask::Lease) => 3 * 310,
         _ => 20,
     }
+}
+
+/// How much is asked and written in these ten minutes at most, watches and the Lease apart.
+///
+/// An attempt is a list, maybe with a login, and what it comes to; a status says what is wrong, and an event.
+pub fn work(trouble: Trouble, ask: Ask) -> usize {
+    let lists = if ask.is_store() { patience(trouble, ask) } else { 0 };
+    60 + usize::try_from(lists).unwrap()
 }
 
 /// What there may be of each kind, and what there is more of. Empty: all is well.
@@ -39,6 +47,14 @@ pub fn complaints(trouble: Trouble, ask: Ask, quiet: &Played, found: &Played) ->
     let hours = usize::try_from(found.took.saturating_sub(quiet.took).as_secs() / 3000).unwrap();
     let rounds = hits + hours + 1;
     let mut complaints = Vec::new();
+    for (what, is, most) in [
+        ("requests while it lasted", hits, usize::try_from(patience(trouble, ask)).unwrap()),
+        ("requests of all kinds while it lasted", found.during, work(trouble, ask)),
+    ] {
+        if is > most {
+            complaints.push(format!("{is} {what}, {most} are allowed"));
+        }
+    }
     let mut check = |what: &str, was: usize, is: usize, more: usize| {
         if is > was + more {
             complaints.push(format!("{is} {what}, {was} in the quiet run; {more} more are allowed"));
@@ -71,8 +87,8 @@ fn creates(trouble: Trouble, ask: Ask, hits: usize) -> usize {
     match (trouble, ask) {
         // What was not made, or whose value was lost, is made again.
         (_, Ask::Create) => hits,
-        // A token that is said to be gone is replaced.
-        (NotFound, Ask::Get) => hits,
+        // A token that is said to be gone is replaced, and its successor is not looked at before another day.
+        (NotFound, Ask::Get) => 1,
         // A value that was refused three times is given up.
         (LoginOver | Forbidden, Ask::Proof) => hits / 3,
         // An object that was replaced has no status, and begins with a new token.

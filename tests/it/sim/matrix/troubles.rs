@@ -1,6 +1,6 @@
 //! The faults: twenty-two of Docker Hub's, eighteen of an API server's, some in several forms.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use oat_sandbox::{
     fault::{Fault, hub, kubernetes},
@@ -189,6 +189,11 @@ impl Trouble {
         matches!(self, Unreachable | Certificate)
     }
 
+    /// Whether it is of a kind that lasts. What really happens to an object happens once.
+    pub fn lasts(self, form: usize) -> bool {
+        self != Replaced && (self, form) != (Gone, 1)
+    }
+
     /// The fault in one of its forms. `before` is the cluster's version before anything happened.
     pub fn fault(self, form: usize, ask: Ask, sim: &Sim, before: u64) -> Fault {
         match self {
@@ -293,7 +298,17 @@ fn real(trouble: Trouble, form: usize, ask: Ask, sim: &Sim, before: u64) -> Faul
         Conflict if form == 0 || ask == Ask::Event => kubernetes::conflict(resource, name),
         // A proxy sends it a second time, and hands on what was said to that.
         Conflict if ask == Ask::MakeSecret => Fault::Twice,
-        Conflict => Fault::first(move |_| _ = hands.touch(resource, namespace, name)),
+        // Somebody writes it too, once a second.
+        Conflict => {
+            let (clock, last) = (sim.clock.clone(), Mutex::new(None));
+            Fault::first(move |_| {
+                let (now, mut last) = (clock.elapsed(), last.lock().unwrap());
+                if last.is_none_or(|last| now >= last + SECOND) {
+                    *last = Some(now);
+                    hands.touch(resource, namespace, name);
+                }
+            })
+        }
         Gone if form == 1 => Fault::first(move |_| _ = hands.remove(resource, namespace, name)),
         // Nobody may say so of an object that is there, but of one that is read before it is made, or of its namespace.
         Gone if ask == Ask::Credentials => kubernetes::not_found(resource, name),
