@@ -1,6 +1,6 @@
 //! The clock that every server of the sandbox reads.
 //!
-//! Time comes from outside, so that a test can hold it. Nothing else in this crate asks the system for the time.
+//! Time comes from outside, so that a test can hold it. Nothing else in this crate asks the system for the time of day.
 
 use std::fmt;
 use std::sync::Arc;

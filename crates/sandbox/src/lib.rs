@@ -9,6 +9,7 @@
 //! * [`hub`]: Docker Hub and its registry's token service
 //! * [`machinery`]: what an API server does to an object, as pure functions
 //! * [`kube`]: the Kubernetes API server
+//! * [`traffic`] and [`pacer`]: time that passes only while nothing is under way, and as fast as one likes
 //!
 //! # What is not faithful
 //!
@@ -54,6 +55,7 @@ pub mod hub;
 pub mod journal;
 pub mod kube;
 pub mod machinery;
+pub mod pacer;
 pub mod serve;
 #[cfg(test)]
 mod testing;

@@ -10,7 +10,7 @@
 //! });
 //! ```
 //!
-//! [`pacer`] lets time pass; [`operator`] starts, kills and stops; [`user`] edits and looks; [`rules`] watches every
+//! [`Pacer`] lets time pass; [`operator`] starts, kills and stops; [`user`] edits and looks; [`rules`] watches every
 //! request for what must never happen; [`oracle`] says how it ended, to be compared with an undisturbed run.
 //!
 //! A seed decides uids, ids, values and jitter, and so every time. What happens in one instant is in no certain order:
@@ -25,7 +25,6 @@ mod lives;
 mod matrix;
 mod operator;
 mod oracle;
-mod pacer;
 mod quiet;
 mod random;
 mod rules;
@@ -46,6 +45,7 @@ use oat_sandbox::{
     hub::{self, Hub, HubOptions},
     journal::{Entry, Journal},
     kube::{KubeOptions, KubeServer},
+    pacer::Pacer,
     traffic::Traffic,
 };
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -57,7 +57,6 @@ use crate::support::{
     scan::Scanner,
     world::{PASSWORD, client},
 };
-use pacer::Pacer;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -163,8 +162,8 @@ impl Sim {
         });
         base::base();
         let traffic = Traffic::new();
-        let pacer = Pacer::new(traffic.clone());
-        pacer.runtime().block_on(async {
+        let pacer = Pacer::new(traffic.clone()).unwrap();
+        pacer.runtime().unwrap().block_on(async {
             pacer.start().await;
             let mut sim = Self::new(options, pacer, traffic, logs).await;
             let result = scenario(&mut sim).await;
