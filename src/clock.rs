@@ -57,7 +57,8 @@ impl Clock {
         Self(Source::Manual(Arc::new(manual)))
     }
 
-    /// A clock that shows `start` now and then runs as fast as tokio's time, which a simulation may hold and skip.
+    /// A clock that shows `start` now and then runs as fast as tokio's time, which a simulation may hold and skip, and a
+    /// sandbox run faster.
     #[allow(clippy::disallowed_methods, reason = "this module is where the time comes from")]
     pub fn following(start: Timestamp) -> Self {
         let (origin, set_by) = (tokio::time::Instant::now(), watch::Sender::new(SignedDuration::ZERO));

@@ -1,32 +1,44 @@
 //! `oat-operator sandbox`: the operator, unchanged, between a Kubernetes API server and a Docker Hub in memory.
 //!
-//! Reading order: [`main`] (what happens, step by step), then what each step says.
+//! Reading order: [`main`] (what happens, step by step), then what each step says; `time` (how fast it passes),
+//! `manifests` (what is applied), `story` (what the operator then did), `promises` (what is looked at meanwhile, and the summary), `open` (when a rotation may be).
+
+mod manifests;
+mod open;
+mod promises;
+mod story;
+mod time;
 
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
 use clap::Args as ClapArgs;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DynamicObject, GroupVersionKind, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
-    discovery,
 };
 use oat_sandbox::{
-    clock::Clock,
     fault::Faults,
     hub::{self, Hub, HubOptions},
-    journal::{Journal, Server},
+    journal::Journal,
     kube::{KubeOptions, KubeServer},
 };
-use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 
+use self::{promises::Promises, time::Time};
 use super::{proof, run};
-use crate::api::{self, OrganizationAccessToken};
+use crate::api::OrganizationAccessToken;
+
+/// Token objects, as the sandbox's API server names them.
+const TOKENS: &str = "organizationaccesstokens.oat-operator.dev";
+/// The one organization that there is.
+const ORGANIZATION: &str = "acme";
+/// How long a watch lasts where the time runs fast: for ever.
+const LONGEST_WATCH: Duration = Duration::from_secs(365 * 86_400);
 
 /// The flags of `oat-operator sandbox`.
 #[derive(ClapArgs, Clone, Debug)]
@@ -37,7 +49,16 @@ pub struct Args {
     /// End after the proof: 0 where every token was accepted, 1 where not. Without it, the sandbox stays up.
     #[arg(long)]
     pub exit: bool,
-    /// How long to wait until what was applied is ready.
+    /// How many times as fast as the machine's the sandbox's time runs, for its two servers and the operator alike: at
+    /// most 1000000, at which a year takes half a minute. It stands still while anything is under way. The operator then
+    /// elects no leader.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=time::FASTEST))]
+    pub speed: u32,
+    /// Let so much of the sandbox's time pass once all is ready, say what happened in it, and end: 0 where every promise
+    /// was kept, 1 where not.
+    #[arg(long = "for", value_name = "DURATION", value_parser = crate::api::valid::duration)]
+    pub span: Option<Duration>,
+    /// How long to wait until what was applied is ready, by the sandbox's time.
     #[arg(long, default_value = "60s", value_parser = crate::api::valid::duration)]
     pub timeout: Duration,
     /// Where the kubeconfig is written. Default: a file in the folder for temporary files.
@@ -68,12 +89,18 @@ pub(super) enum Error {
     NotReady(String),
     #[error("{0}")]
     NotProved(String),
+    #[error("the sandbox's time could not be started")]
+    Time(#[source] std::io::Error),
+    #[error("a bug: the sandbox panicked")]
+    Panicked,
+    #[error("a promise was broken: {0}")]
+    Broken(String),
 }
 
 /// Runs the sandbox.
 pub async fn main(args: Args) -> ExitCode {
     super::log::init(run::LogFormat::Text, LevelFilter::WARN);
-    match sandbox(args).await {
+    match time::run(args.speed, |time| sandbox(args, time)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", run::chain(&error));
@@ -82,21 +109,28 @@ pub async fn main(args: Args) -> ExitCode {
     }
 }
 
-/// The two servers and what is in them.
-struct Sandbox {
+/// The two servers.
+struct Servers {
     kubernetes: KubeServer,
     hub: Hub,
-    journal: Journal,
 }
 
-async fn sandbox(args: Args) -> Result<(), Error> {
-    let sandbox = start().await?;
-    println!("Kubernetes API server  {}", sandbox.kubernetes.url());
-    println!("Docker Hub             {}  (organization acme, owner acme-owner)", sandbox.hub.url());
+/// The two servers, what they were asked, and whether they were asked for the right things.
+struct Sandbox {
+    servers: Arc<Servers>,
+    journal: Journal,
+    promises: Arc<Promises>,
+    time: Time,
+}
+
+async fn sandbox(args: Args, time: Time) -> Result<(), Error> {
+    let sandbox = start(time).await?;
+    println!("Kubernetes API server  {}", sandbox.servers.kubernetes.url());
+    println!("Docker Hub             {}  (organization acme, owner acme-owner)", sandbox.servers.hub.url());
     let path = args.kubeconfig.clone().unwrap_or_else(|| {
         std::env::temp_dir().join(format!("oat-operator-sandbox-{}.kubeconfig", std::process::id()))
     });
-    let text = sandbox.kubernetes.kubeconfig();
+    let text = sandbox.servers.kubernetes.kubeconfig();
     write_private(&path, &text).map_err(|error| Error::File(path.clone(), error))?;
     let kubeconfig = Kubeconfig::from_yaml(&text).map_err(Error::Kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -104,10 +138,15 @@ async fn sandbox(args: Args) -> Result<(), Error> {
         .map_err(Error::Kubeconfig)?;
     let client = Client::try_from(config.clone()).map_err(Error::Client)?;
     run::prepare(&mut config);
-    install(&client).await?;
+    if sandbox.time.is_fast() {
+        println!("time                   runs {} times as fast", sandbox.time.speed);
+        // No watch is taken for dead because nothing happened for hours of a fast time.
+        config.read_timeout = None;
+    }
+    manifests::install(&client).await?;
     println!("operator               started\n");
-    let operator =
-        run::run_with(operator_args(&sandbox.hub), config, crate::clock::Clock::system(), std::future::pending());
+    let clock = sandbox.time.clock.clone();
+    let operator = run::run_with(operator_args(&sandbox), config, clock, std::future::pending());
     let story = tell(&args, &sandbox, &client, &path);
     let told = tokio::select! {
         ended = operator => match ended {
@@ -116,27 +155,39 @@ async fn sandbox(args: Args) -> Result<(), Error> {
         },
         told = story => told,
     };
-    if args.exit && args.kubeconfig.is_none() {
+    if args.ends() && args.kubeconfig.is_none() {
         // The API server that it leads to is gone.
         let _ = std::fs::remove_file(&path);
     }
     told
 }
 
+impl Args {
+    /// Whether the sandbox ends by itself.
+    fn ends(&self) -> bool {
+        self.exit || self.span.is_some()
+    }
+}
+
 /// The servers, with an organization that the examples use.
-async fn start() -> Result<Sandbox, Error> {
+async fn start(time: Time) -> Result<Sandbox, Error> {
     let (journal, faults) = (Journal::new(), Faults::new());
-    let kubernetes = KubeServer::start(KubeOptions::new(Clock::system(), journal.clone(), faults.clone()));
-    let kubernetes = kubernetes.await.map_err(Error::Kubernetes)?;
-    let acme = hub::Organization::new("acme").owner("acme-owner");
+    let mut cluster = KubeOptions::new(time.shown(), journal.clone(), faults.clone());
+    cluster.traffic = time.traffic.clone();
+    cluster.longest_watch = time.is_fast().then_some(LONGEST_WATCH);
+    let kubernetes = KubeServer::start(cluster).await.map_err(Error::Kubernetes)?;
+    let acme = hub::Organization::new(ORGANIZATION).owner("acme-owner");
     let acme = acme.private("payments-api").private("base").public("site");
-    let mut options = HubOptions::new(Clock::system());
+    let mut options = HubOptions::new(time.shown());
     options.journal = journal.clone();
     options.faults = faults;
+    options.traffic = time.traffic.clone();
     options.organizations.push(acme);
     options.users.push(hub::User::new("acme-owner", "sandbox-password"));
     let hub = Hub::start(options).await.map_err(Error::Hub)?;
-    Ok(Sandbox { kubernetes, hub, journal })
+    let servers = Arc::new(Servers { kubernetes, hub });
+    let promises = Promises::watch(&servers, &journal);
+    Ok(Sandbox { servers, journal, promises, time })
 }
 
 /// The kubeconfig holds the administrator's token: for this user's eyes only.
@@ -146,21 +197,14 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
 }
 
-/// The definitions, and the namespace that the operator's Lease lives in.
-async fn install(client: &Client) -> Result<(), Error> {
-    for crd in api::crds() {
-        let name = crd.name_any();
-        apply_object(client, &serde_json::to_value(&crd).unwrap_or_default(), &name).await?;
-    }
-    let namespace = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "oat-operator"}});
-    apply_object(client, &namespace, "oat-operator").await
-}
-
 /// The operator's own flags, pointed at the sandbox.
-fn operator_args(hub: &Hub) -> run::Args {
+fn operator_args(sandbox: &Sandbox) -> run::Args {
+    let hub = &sandbox.servers.hub;
+    // Where hours pass at once, a renewal of the Lease every two seconds would be all that is done.
+    let fast = if sandbox.time.is_fast() { " --leader-elect=false --watch-timeout 0s" } else { "" };
     let flags = format!(
         "run --hub-url {} --registry-token-url {} --operator-namespace oat-operator \
-         --metrics-addr 127.0.0.1:0 --health-addr 127.0.0.1:0",
+         --metrics-addr 127.0.0.1:0 --health-addr 127.0.0.1:0{fast}",
         hub.url(),
         hub.token_url()
     );
@@ -171,20 +215,22 @@ fn operator_args(hub: &Hub) -> run::Args {
 async fn tell(args: &Args, sandbox: &Sandbox, client: &Client, kubeconfig: &Path) -> Result<(), Error> {
     let from = sandbox.journal.len();
     for path in &args.apply {
-        for (what, object) in manifests(path)? {
-            apply_object(client, &object, &what).await?;
+        for (what, object) in manifests::read(path)? {
+            manifests::apply(client, &object, &what).await?;
             println!("applied  {what}");
         }
     }
     let tokens = wait(client, args.timeout).await;
-    narrate(&sandbox.journal, from);
-    let mut proved = Vec::new();
-    for token in &tokens? {
-        proved.push(prove(sandbox, client, token).await?);
+    story::narrate(&sandbox.journal, from);
+    prove_all(sandbox, client, &tokens?).await?;
+    if let Some(span) = args.span {
+        return pass(args, sandbox, client, span).await;
     }
-    proved.iter().for_each(|line| println!("{line}"));
     if args.exit {
         return Ok(());
+    }
+    if sandbox.time.is_fast() {
+        sandbox.promises.tell();
     }
     println!("\nThe sandbox stays up; end it with Ctrl-C. Try:\n");
     println!("  export KUBECONFIG={}", kubeconfig.display());
@@ -201,51 +247,29 @@ async fn tell(args: &Args, sandbox: &Sandbox, client: &Client, kubeconfig: &Path
     Ok(())
 }
 
-/// Every object of a file, or of a folder's files in the order of their names.
-fn manifests(path: &Path) -> Result<Vec<(String, serde_json::Value)>, Error> {
-    let failed = |error| Error::File(path.to_owned(), error);
-    if path.is_dir() {
-        let entries = std::fs::read_dir(path).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let mut files: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-        files.retain(|file| file.extension().is_some_and(|ending| ending == "yaml" || ending == "yml"));
-        files.sort();
-        let objects = files.iter().map(|file| manifests(file)).collect::<Result<Vec<_>, _>>()?;
-        return Ok(objects.into_iter().flatten().collect());
+/// Lets time pass, then says what happened in it and proves what is in the Secrets once more.
+async fn pass(args: &Args, sandbox: &Sandbox, client: &Client, span: Duration) -> Result<(), Error> {
+    let clock = &sandbox.time.clock;
+    let from = promises::whole(clock.now());
+    println!();
+    sandbox.promises.tell();
+    tokio::select! {
+        () = clock.sleep(span) => {}
+        _ = tokio::signal::ctrl_c() => println!("ended early"),
     }
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    let mut objects = Vec::new();
-    for document in serde_yaml::Deserializer::from_str(&text) {
-        let object = serde_json::Value::deserialize(document).map_err(|error| Error::Yaml(path.to_owned(), error))?;
-        if object.is_null() {
-            continue;
+    // What is under way at this very moment ends first.
+    let settled = async {
+        while sandbox.promises.summary().left > 0 {
+            clock.sleep(Duration::from_secs(1)).await;
         }
-        let text =
-            |pointer: &str| object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        let (kind, namespace, name) = (text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
-        let name = if namespace.is_empty() { name } else { format!("{namespace}/{name}") };
-        objects.push((format!("{kind} {name}"), object));
-    }
-    Ok(objects)
-}
-
-/// Server-side applies an object of any kind.
-async fn apply_object(client: &Client, object: &serde_json::Value, what: &str) -> Result<(), Error> {
-    let refused = |error| Error::Refused(what.to_owned(), error);
-    let object: DynamicObject =
-        serde_json::from_value(object.clone()).map_err(|error| refused(kube::Error::SerdeError(error)))?;
-    let types = object.types.clone().unwrap_or_default();
-    let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
-    let kind = GroupVersionKind::gvk(group, version, &types.kind);
-    let (resource, capabilities) = discovery::pinned_kind(client, &kind).await.map_err(refused)?;
-    let api: Api<DynamicObject> = match capabilities.scope {
-        discovery::Scope::Namespaced => {
-            Api::namespaced_with(client.clone(), object.metadata.namespace.as_deref().unwrap_or("default"), &resource)
-        }
-        discovery::Scope::Cluster => Api::all_with(client.clone(), &resource),
     };
-    let params = PatchParams::apply("kubectl").force();
-    api.patch(&object.name_any(), &params, &Patch::Apply(&object)).await.map_err(refused)?;
-    Ok(())
+    let _still_left = tokio::time::timeout(args.timeout, settled).await;
+    let tokens = wait(client, args.timeout).await;
+    let summary = sandbox.promises.summary();
+    println!("\nfrom {from} to {}", promises::whole(clock.now()));
+    print!("{summary}");
+    prove_all(sandbox, client, &tokens?).await?;
+    if summary.broken.is_empty() { Ok(()) } else { Err(Error::Broken(summary.broken.join("; "))) }
 }
 
 /// Waits until every token object is ready.
@@ -269,32 +293,14 @@ async fn wait(client: &Client, timeout: Duration) -> Result<Vec<OrganizationAcce
     Err(Error::NotReady(format!("not ready within {}s: {}", timeout.as_secs(), waiting.join("; "))))
 }
 
-/// What the operator asked of Docker Hub and wrote to Kubernetes, in order.
-fn narrate(journal: &Journal, from: u64) {
-    for entry in journal.since(from) {
-        if !entry.user_agent.starts_with("oat-operator") {
-            continue;
-        }
-        let said = match (entry.server, entry.method.as_str(), entry.path.as_str()) {
-            (Server::Hub, "POST", "/v2/auth/token") => "logged in at Docker Hub",
-            (Server::Hub, "GET", _) => "listed the organization's tokens",
-            (Server::Hub, "POST", path) if path.ends_with("/access-tokens") => "made a token at Docker Hub",
-            (Server::Hub, "PATCH", _) => "changed the token at Docker Hub",
-            (Server::Hub, "DELETE", _) => "deleted a token at Docker Hub",
-            (Server::Registry, ..) => "proved the token at the registry's token service",
-            (Server::Kubernetes, "POST", path) if path.ends_with("/secrets") => "published the token in a pull secret",
-            (Server::Kubernetes, "PATCH", path)
-                if path.contains("/organizationaccesstokens/") && path.ends_with("/status") =>
-            {
-                "remembered it in the status"
-            }
-            (Server::Kubernetes, "PATCH", path) if path.contains("/organizationaccesstokens/") => {
-                "put the finalizer on the object"
-            }
-            _ => continue,
-        };
-        println!("{:<8} {said:<50} {} {}", "operator", entry.method, entry.path);
+/// Proves all, then says so.
+async fn prove_all(sandbox: &Sandbox, client: &Client, tokens: &[OrganizationAccessToken]) -> Result<(), Error> {
+    let mut proved = Vec::new();
+    for token in tokens {
+        proved.push(prove(sandbox, client, token).await?);
     }
+    proved.iter().for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 /// The proof: the token service takes what is in the Secret; or refuses it, where the token is deactivated as asked.
@@ -309,7 +315,7 @@ async fn prove(sandbox: &Sandbox, client: &Client, token: &OrganizationAccessTok
     let what = format!("Secret {namespace}/{name}");
     let secrets: Api<k8s_openapi::api::core::v1::Secret> = Api::namespaced(client.clone(), &namespace);
     let secret = secrets.get(&name).await.map_err(|error| Error::Refused(what.clone(), error))?;
-    let accepted = proof::accepted(&sandbox.hub.token_url(), &secret).await.map_err(Error::NotProved)?;
+    let accepted = proof::accepted(&sandbox.servers.hub.token_url(), &secret).await.map_err(Error::NotProved)?;
     match (accepted, token.spec.token.active) {
         (true, true) => Ok(format!("proof    {what}: the registry's token service accepts it")),
         (false, false) => {

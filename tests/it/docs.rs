@@ -245,8 +245,18 @@ fn the_readmes_flags_are_those_of_run() {
 }
 
 /// Flags of other commands that the pages show.
-const OTHER_FLAGS: &[&str] =
-    &["--apply", "--exit", "--kubeconfig", "--help", "--release", "--test", "--server-side", "--overwrite", "--for"];
+const OTHER_FLAGS: &[&str] = &[
+    "--apply",
+    "--exit",
+    "--kubeconfig",
+    "--help",
+    "--release",
+    "--test",
+    "--server-side",
+    "--overwrite",
+    "--for",
+    "--speed",
+];
 
 /// Every key and value of the first is in the second: nothing was left out as unknown.
 fn contained(part: &Value, whole: &Value, path: &str) {
@@ -377,11 +387,12 @@ fn the_readme_is_a_page_and_the_changelog_is_kept() {
 }
 
 const DEMO: &str = "cargo run --release -- sandbox --apply examples/quickstart --exit";
+const YEAR: &str = "cargo run --release -- sandbox --apply examples/windows --speed 1000000 --for 8760h";
 
 #[test]
 fn ci_runs_the_readmes_commands() {
     let (readme, ci) = (read("README.md"), read(".ci/run"));
-    for command in [DEMO, "cargo test"] {
+    for command in [DEMO, YEAR, "cargo test"] {
         assert!(readme.lines().any(|line| line == format!("$ {command}")), "the README does not show {command}");
         assert!(ci.lines().any(|line| line == command), ".ci/run does not run {command}");
     }

@@ -48,3 +48,8 @@ async fn deactivated() {
 async fn opaque_secret() {
     example(&["opaque-secret/opaque.yaml"], &[("tools", "mirror")]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows() {
+    example(&["windows/windows.yaml"], &[("nightly", "weekends"), ("nightly", "nights")]).await;
+}

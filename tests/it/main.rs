@@ -21,6 +21,7 @@ mod pauses;
 mod replicas;
 mod rights;
 mod sim;
+mod speed;
 mod support;
 mod trust;
 mod unreadable;
