@@ -30,6 +30,7 @@ mod random;
 mod rules;
 mod stale;
 mod user;
+mod year;
 
 use std::{
     net::Ipv4Addr,
