@@ -210,6 +210,8 @@ fn check_costs(sim: &Sim, objects: &[Object]) {
     assert!((expected + waits - 8..=expected + waits + 4 * 4).contains(&tight), "{tight} lists of tight");
     let [least, most] = [0, 1].map(|bound| logins(&calls, "acme")[bound] + logins(&calls, "tight")[bound]);
     assert!((least..=most).contains(&counts.logins), "{} logins, not {least} to {most}", counts.logins);
+    let figures = (counts.creates, counts.deletes, counts.lists, counts.gets, counts.logins);
+    println!("creates, deletes, lists, inspections, logins: {figures:?}");
     check_writes(counts.writes, objects);
 }
 
