@@ -300,7 +300,7 @@ fn repeated(keys: &[Value], path: &str, errors: &mut Vec<FieldError>) {
             Some((_, true)) => {}
             Some((_, named)) => {
                 *named = true;
-                errors.push(FieldError::duplicate(&index(path, i), key.clone()));
+                errors.push(FieldError::duplicate(index(path, i), key.clone()));
             }
             None => seen.push((key, false)),
         }
@@ -315,7 +315,7 @@ fn duplicates(schema: &Structural, value: &Value, path: &str, errors: &mut Vec<F
                 Err(i) => {
                     let detail = "must be an object for an array of list-type map";
                     let item = items.get(i).cloned().unwrap_or_default();
-                    errors.push(FieldError::invalid(&index(path, i), item, detail));
+                    errors.push(FieldError::invalid(index(path, i), item, detail));
                 }
             }
             if let Some(inner) = &schema.items {

@@ -199,7 +199,8 @@ impl Trouble {
         match self {
             Unreachable | Certificate => self.door(form, sim),
             Conflict | Gone | Replaced | OldList | Mutated => real(self, form, ask, sim, before),
-            _ => HUB.contains(&self).then(|| self.hubs(form)).unwrap_or_else(|| self.kubernetes(form, ask)),
+            _ if HUB.contains(&self) => self.hubs(form),
+            _ => self.kubernetes(form, ask),
         }
     }
 
