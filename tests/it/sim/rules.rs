@@ -65,6 +65,8 @@ struct State {
     scarce: Option<SignedDuration>,
     /// Whether the token service refused a value of ours since the last create: that token goes at once.
     refused: bool,
+    /// Whether others may say so in its place: then a token goes whose value no Secret ever held.
+    disowned: bool,
     /// What went wrong so far that may leave a token behind: crashes, and faults that were done.
     faults: u32,
 }
@@ -131,6 +133,11 @@ impl Rules {
     /// Something happened that may leave a token behind.
     pub fn fault(&self) {
         self.state.lock().unwrap().faults += 1;
+    }
+
+    /// From now on values may be refused by others than the token service.
+    pub fn disown(&self) {
+        self.state.lock().unwrap().disowned = true;
     }
 
     /// From now on places may be scarce, and clocks differ: so long before its expiry a token may be given up.
@@ -253,8 +260,8 @@ impl State {
         };
         let remembered = status.token.as_ref().map_or(0, |token| token.sequence);
         let remembered = remembered.max(status.passed_sequence.unwrap_or_default());
-        let dead = self.known.get(id).is_some_and(|known| !known.live);
-        if marker.sequence > remembered && !self.refused && !dead {
+        let useless = |known: &Known| !known.live || self.disowned && !self.held.contains(&known.hash);
+        if marker.sequence > remembered && !self.refused && !self.known.get(id).is_some_and(useless) {
             self.broke("S6", entry, &format!("sequence {} goes, {remembered} is remembered", marker.sequence));
         }
         let former = status.previous.iter().find(|former| former.id == id).filter(|_| !is_revoking(&object));

@@ -22,8 +22,8 @@ pub fn patience(trouble: Trouble, ask: Ask) -> u64 {
         (Closed, Ask::OwnKinds) => 3 * 640,
         (Closed, _) => 640,
         // A watch or list that fails waits 0.5 s, and twice as long each time, 5 s at most.
-        (_, Ask::OwnKinds) => 3 * 2 * 130,
-        (_, Ask::OwnSecrets | Ask::OtherSecrets) => 2 * 130,
+        (_, Ask::OwnKinds) => 3 * 130,
+        (_, Ask::OwnSecrets | Ask::OtherSecrets) => 130,
         // A leader renews every two seconds; where somebody else wrote, it looks and renews once more.
         (_, Ask::Lease) => 3 * 310,
         _ => 20,

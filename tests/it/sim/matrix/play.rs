@@ -21,8 +21,9 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(36 * 3600);
 /// Overlaps end, and polls that come once an hour show what was left.
 const AFTER: Duration = Duration::from_secs(150 * 60);
-/// The same, and how long it stays so, where a leader renews its Lease every two seconds meanwhile.
-const SHORTER: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(120));
+/// The same, and how long it stays so, where a leader renews its Lease every two seconds meanwhile, or watches end and
+/// begin as real ones do.
+const SHORTER: (Duration, Duration) = (Duration::from_secs(700), Duration::from_secs(120));
 /// How long a door is shut that is not shut for ten minutes.
 const SHUT: Duration = Duration::from_secs(20);
 
@@ -52,13 +53,15 @@ pub struct Played {
 /// Plays a case, with a fault or without. What the quiet run ended with is waited for.
 pub fn play(ask: Ask, case: Case, phase: Phase, tls: bool, struck: Option<(Struck, &End)>) -> Played {
     let mut options = Options::new(1);
-    // Watches of a real length, and an end to all waiting, where it is about them.
     let waits = struck.is_some_and(|(struck, _)| struck.trouble == Trouble::NoAnswer) && ask.is_store();
-    options.calm = phase != Phase::Watch && !waits;
+    let lively = phase == Phase::Watch || waits;
+    options.calm = !lively;
     if tls {
         options.hub = Box::new(|hub| hub.tls = Some(base::base().authority.clone()));
     }
-    Sim::run_with(options, async |sim| Run { sim, ask, case, phase }.play(tls, struck).await)
+    // Both are dear, and nothing of what they are about comes with a poll.
+    let (after, stay) = if lively || ask == Ask::Lease { SHORTER } else { (LATE + AFTER, 2 * HOUR) };
+    Sim::run_with(options, async |sim| Run { sim, ask, case, phase, after, stay }.play(tls, struck).await)
 }
 
 struct Run<'a> {
@@ -66,6 +69,9 @@ struct Run<'a> {
     ask: Ask,
     case: Case,
     phase: Phase,
+    /// How long all that follows may take, and how long it is watched that nothing goes on.
+    after: Duration,
+    stay: Duration,
 }
 
 impl Run<'_> {
@@ -101,6 +107,9 @@ impl Run<'_> {
         let once = !lasting || trouble.is_door();
         // It may leave a token behind, or take one from its object.
         self.sim.rules.fault();
+        if ask == Ask::Proof {
+            self.sim.rules.disown();
+        }
         self.sim.faults.install(if once { rule.once() } else { rule })
     }
 
@@ -142,8 +151,7 @@ impl Run<'_> {
         }
         sim.until("it is as asked for", LIMIT, |_| self.is_done(mark)).await;
         let recovery = began.elapsed();
-        let (after, stay) = if self.ask == Ask::Lease { SHORTER } else { (LATE + AFTER, 2 * HOUR) };
-        sim.advance(after).await;
+        sim.advance(self.after).await;
         if let Some((.., end)) = struck {
             self.until_equal(end).await;
         }
@@ -151,7 +159,7 @@ impl Run<'_> {
         sim.settle(10 * SECOND, HOUR).await;
         let outcome = sim.outcome(mark);
         // And so it stays.
-        sim.advance(stay).await;
+        sim.advance(self.stay).await;
         assert_eq!(sim.end(), outcome.end, "it goes on\n{}", sim.story());
         let changes = super::bounds::changes;
         assert_eq!(changes(&sim.counts(mark)), changes(&outcome.counts), "it goes on\n{}", sim.story());
