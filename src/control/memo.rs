@@ -101,6 +101,7 @@ mod tests {
             seen: None,
             touched: Default::default(),
             inspected: Timestamp::UNIX_EPOCH,
+            drifted: None,
             tolerated: None,
             abandon_after: std::time::Duration::ZERO,
         })

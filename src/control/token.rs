@@ -174,6 +174,7 @@ fn session(context: &Context) -> Session {
         seen: None,
         touched: BTreeSet::new(),
         inspected: since,
+        drifted: None,
         tolerated: None,
         abandon_after: context.settings.abandon_after,
     }

@@ -163,12 +163,11 @@ impl View {
         }
     }
 
-    /// The current token in all its parts: what differs is corrected, once. If it comes back, Docker Hub only says it
-    /// in other words.
+    /// The current token in all its parts: what differs is corrected, once.
     fn inspected(&mut self, shape: &str) {
         let Some(token) = self.memory.token.as_mut().filter(|token| token.shape_hash != shape) else { return };
         if self.session.tolerated.as_deref() != Some(shape) {
-            self.session.tolerated = Some(shape.to_owned());
+            self.session.drifted = Some(shape.to_owned());
             token.shape_hash = shape.to_owned();
         }
     }
@@ -275,6 +274,7 @@ impl View {
             }
             if let Some(hash) = change.shape_hash {
                 token.shape_hash = hash;
+                self.session.tolerated = self.session.drifted.take().or(self.session.tolerated.take());
             }
         }
     }

@@ -46,7 +46,7 @@ pub(super) fn next(view: &View, now: Timestamp) -> Next {
     if let Some(step) = finish(view, wanted, now) {
         return Next::Do(step);
     }
-    if let Some(failure) = view.failure().filter(|_| undelivered(view)) {
+    if let Some(failure) = view.failure().filter(|_| undelivered(view, wanted)) {
         return Next::Wait(failure.trouble.reason, failure.trouble.message.clone(), Some(failure.not_before));
     }
     let Some(list) = &account.list else {
@@ -185,10 +185,12 @@ fn unremembered(view: &View) -> bool {
     view.hand.as_ref().is_some_and(|hand| remembered.is_none_or(|sequence| sequence < hand.token.sequence))
 }
 
-/// Whether a new token waits for a Secret that can be written. Meanwhile no other is made.
-fn undelivered(view: &View) -> bool {
-    let held = |hand: &Hand| view.wanted_secrets().any(|secret| carries(secret, &hand.token));
-    unremembered(view) && !view.hand.as_ref().is_some_and(held)
+/// Whether a new token waits for a Secret that can be written. Meanwhile no other is made, unless the Secrets hold a newer
+/// one by now.
+fn undelivered(view: &View, wanted: &Wanted) -> bool {
+    let (Some(hand), Some(layout)) = (&view.hand, layout(view, wanted)) else { return false };
+    let held = view.wanted_secrets().any(|secret| carries(secret, &hand.token));
+    unremembered(view) && !held && view.wanted_secrets().any(|secret| lacks(secret, &hand.token, &layout))
 }
 
 /// The failure after which Secrets are not written for a while. Other work goes on.
@@ -252,8 +254,7 @@ fn replacement(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Opt
     if revoke_pending(view) {
         return Some(Replacement::Needed);
     }
-    let asked = asked(&view.object.requests.trigger, &view.memory.handled.trigger)
-        || asked(&view.object.requests.rotate, &view.memory.handled.rotate);
+    let asked = rotation_pending(view);
     let expired = token.expires.is_some_and(|expires| expires <= now);
     if expired && !wanted.rotation.automatic && !asked {
         let message = "the token has expired and rotation.policy is Manual: change rotation.trigger, or set the policy to Automatic";
@@ -279,6 +280,12 @@ fn replacement(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Opt
     let open = renewal.filter(|_| schedule::waits_for_window(wanted, token, &view.object.uid, now))?;
     let message = format!("the token is due and is rotated when the next window opens, at {open}");
     Some(Replacement::Later(Reason::WaitingForWindow, message, open))
+}
+
+/// Whether the spec or an annotation asks for a rotation that has not been done.
+pub(super) fn rotation_pending(view: &View) -> bool {
+    let (requests, handled) = (&view.object.requests, &view.memory.handled);
+    asked(&requests.trigger, &handled.trigger) || asked(&requests.rotate, &handled.rotate)
 }
 
 /// A request is new when it differs from the last one handled. Taking it away asks for nothing.
@@ -328,7 +335,12 @@ fn mint(view: &View, wanted: &Wanted, account: &Account, list: &List, now: Times
 /// deleted must not stop a rotation.
 fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let failed = view.failure().is_some_and(|failure| failure.trouble.reason != Reason::QuotaExceeded);
-    if failed || !clean(view) {
+    if failed { None } else { room(view, wanted, list, now) }
+}
+
+/// A token of the object that nothing uses, or that was replaced.
+pub(super) fn room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    if !clean(view) {
         return None;
     }
     let former = || view.memory.previous.first().map(|previous| discard(&previous.id, list));

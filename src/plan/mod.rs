@@ -288,7 +288,9 @@ pub struct Session {
     pub touched: BTreeSet<SecretKey>,
     /// When the current token was last compared with Docker Hub in all its parts.
     pub inspected: Timestamp,
-    /// A shape that came back after it had been corrected: Docker Hub says it in other words.
+    /// A shape that was found and is to be corrected.
+    pub drifted: Option<String>,
+    /// A shape that was corrected. If it comes back, Docker Hub only says it in other words.
     pub tolerated: Option<String>,
     /// How long a deletion waits for an organization that is gone.
     pub abandon_after: Duration,

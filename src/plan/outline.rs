@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Outcome, Remembered, Secret, SecretState, Step, View, Why, life, secrets};
+use super::{
+    Account, List, Organization, Outcome, Remembered, Secret, SecretState, Step, View, Why, adopt, life, secrets,
+};
 
 /// A step, what it was taken on, what came of it, and what is known then.
 pub fn edge(before: &View, step: &Step, outcome: &Outcome, after: &View) -> String {
@@ -18,15 +20,58 @@ impl View {
         words.extend(self.hand_outline().map(str::to_owned));
         let secrets: BTreeSet<_> = self.wanted_secrets().map(|secret| self.secret_outline(secret)).collect();
         words.push(format!("in {}", secrets.into_iter().collect::<Vec<_>>().join("+")));
-        let also = [
+        words.extend(self.own_words().chain(self.list_words()).map(str::to_owned));
+        words.join(", ")
+    }
+
+    /// What is asked for, and what else is known of the object.
+    fn own_words(&self) -> impl Iterator<Item = &'static str> {
+        let wanted = self.object.wanted.as_ref().ok();
+        let token = self.memory.token.as_ref();
+        let edited = token.zip(wanted).is_some_and(|(token, wanted)| token.shape_hash != wanted.shape_hash());
+        let words = [
             (self.secrets.iter().any(|secret| !secret.wanted && secrets::held(secret).is_some()), "another Secret"),
             (!self.memory.previous.is_empty(), "previous"),
+            (life::rotation_pending(self), "asked"),
             (life::revoke_pending(self), "revoked"),
+            (wanted.is_none(), "unreadable"),
+            (wanted.is_some_and(|wanted| !wanted.active), "off"),
+            (edited, "edited"),
+            (wanted.is_some_and(|wanted| wanted.adopt.is_some()) && token.is_none(), "to adopt"),
             (self.object.deleting.is_some(), "deleting"),
             (!self.object.finalizer, "unbound"),
+            (self.failure().is_some(), "failed"),
         ];
-        words.extend(also.iter().filter(|(holds, _)| *holds).map(|(_, word)| (*word).to_owned()));
-        words.join(", ")
+        words.into_iter().filter(|(holds, _)| *holds).map(|(_, word)| word)
+    }
+
+    /// What the list shows.
+    fn list_words(&self) -> impl Iterator<Item = &'static str> {
+        let token = self.memory.token.as_ref();
+        let passed = self.memory.passed.max(token.map_or(0, |token| token.sequence));
+        let left = |newer: bool| {
+            let unknown = self.list().into_iter().flat_map(|list| &list.tokens).filter(|(id, _)| !self.knows(id));
+            let mut sequences = unknown.filter_map(|(_, found)| found.sequence);
+            sequences.any(|sequence| (sequence > passed) == newer)
+        };
+        let lacks = |list: &List| token.is_some_and(|token| !list.tokens.contains_key(&token.id));
+        let words = [
+            (self.list().is_none(), "no list"),
+            (self.list().is_some_and(|list| list.started <= self.session.fresh_after), "old list"),
+            (self.list().is_some_and(lacks), "unlisted"),
+            (left(false), "leftover"),
+            (left(true), "newer leftover"),
+            (self.is_full(), "full"),
+            (adopt::twin(self).is_some(), "twin"),
+        ];
+        words.into_iter().filter(|(holds, _)| *holds).map(|(_, word)| word)
+    }
+
+    fn is_full(&self) -> bool {
+        match &self.organization {
+            Organization::Known(Account { limit, list: Some(list), .. }) => list.total >= *limit,
+            _ => false,
+        }
     }
 
     fn token_outline(&self) -> &'static str {
@@ -53,11 +98,22 @@ impl View {
         match &secret.state {
             SecretState::Absent => "none",
             SecretState::Foreign => "foreign",
-            SecretState::Ours(_) if is(self.memory.token.as_ref()) => "place",
+            SecretState::Ours(_) if is(self.memory.token.as_ref()) => match self.is_askew(secret) {
+                false => "place",
+                true => "askew",
+            },
             SecretState::Ours(_) if is(self.hand.as_ref().map(|hand| &hand.token)) => "hand's place",
             SecretState::Ours(held) if held.value_hash.is_none() => "nothing",
             SecretState::Ours(_) => "other",
         }
+    }
+
+    /// Whether a Secret that holds the current value says something else of it than it should.
+    fn is_askew(&self, secret: &Secret) -> bool {
+        let wanted = self.object.wanted.as_ref().ok();
+        let layout = wanted.and_then(|wanted| secrets::layout(self, wanted));
+        let token = self.memory.token.as_ref().zip(layout);
+        token.is_some_and(|(token, layout)| !secrets::holds(secret, token, &layout))
     }
 }
 

@@ -43,8 +43,9 @@ pub fn place(account: &Account, list: &List, rotation: bool, now: Timestamp) -> 
 
 /// There is no place: what the object itself can give up, or wait.
 ///
-/// In this order: a leftover of a create whose answer was lost; the current token where it is dead or in no Secret; the
-/// current token at the last safe moment, since seconds without are better than an end without a successor.
+/// In this order: a leftover of a create whose answer was lost; a former token, which after a failure is still there; the
+/// current token where it is dead or in no Secret; the current token at the last safe moment, since seconds without are
+/// better than an end without a successor.
 pub(super) fn full(
     view: &View,
     wanted: &Wanted,
@@ -58,10 +59,17 @@ pub(super) fn full(
     let Some(token) = &view.memory.token else {
         return Next::Wait(Reason::QuotaExceeded, message, Some(again));
     };
+    let room = life::room(view, wanted, list, now);
     let found = list.tokens.get(&token.id).filter(|found| !found.is_anothers());
     let spent = found.is_some_and(|found| !life::works(found, now)) || secrets::is_nowhere(view, token);
     let last = schedule::last_safe_moment(token);
-    if found.is_some() && (spent || last.is_some_and(|last| last <= now)) {
+    let exchange = found.is_some() && (spent || last.is_some_and(|last| last <= now));
+    // If one of them fails again and again, the other gets its turn.
+    let turn = view.failure().is_none_or(|failure| failure.count % 2 == 1);
+    if let Some(step) = room.filter(|_| turn || !exchange) {
+        return Next::Do(step);
+    }
+    if exchange {
         return Next::Do(Step::Delete(token.id.clone(), Why::Exchanged));
     }
     let wake = last.filter(|last| *last > now).map_or(again, |last| last.min(again));

@@ -1,7 +1,7 @@
 //! No place is left: what an object gives up for its own next token, and in which order.
 
 use super::{Row, build::*, check_all};
-use crate::plan::*;
+use crate::{api::conditions::Reason, plan::*};
 
 fn off(token: &mut Token) {
     token.active = false;
@@ -84,6 +84,34 @@ pub fn exchange_rows() -> Vec<Row> {
         Row(
             "a former token goes before it",
             settled_at(2).previous(1, ahead(hours(1))).rotate("a").full(),
+            "delete t1 Replaced",
+        ),
+        Row(
+            "also after a failure, which says nothing about it",
+            settled_at(2).previous(1, ahead(hours(1))).rotate("a").full().failed(
+                "remember",
+                Reason::KubernetesUnavailable,
+                1,
+                seconds(0),
+            ),
+            "delete t1 Replaced",
+        ),
+        Row(
+            "if it can't be deleted, the current one gets its turn at the last moment",
+            settled_at(2)
+                .previous(1, ahead(hours(1)))
+                .token(|token| token.expires = Some(ahead(hours(1))))
+                .full()
+                .failed("delete", Reason::HubUnavailable, 2, seconds(0)),
+            "delete t2 Exchanged",
+        ),
+        Row(
+            "and then again it",
+            settled_at(2)
+                .previous(1, ahead(hours(1)))
+                .token(|token| token.expires = Some(ahead(hours(1))))
+                .full()
+                .failed("delete", Reason::HubUnavailable, 3, seconds(0)),
             "delete t1 Replaced",
         ),
         Row(

@@ -209,6 +209,11 @@ pub fn failure_rows() -> Vec<Row> {
             "rest Settled, ready, wake 4s",
         ),
         Row(
+            "unless the Secret holds a newer one by now, which a former leader wrote late",
+            fresh().proved(1).secret_holds(3).failed("publish", Reason::ProgressingWithRetry, 1, seconds(0)),
+            "create 4",
+        ),
+        Row(
             "a Secret that can't be written",
             fresh().proved(1).failed("publish", Reason::Forbidden, 1, minutes(5)),
             "rest Forbidden, not ready, wake 5m",

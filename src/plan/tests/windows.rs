@@ -111,3 +111,17 @@ fn what_differs_is_corrected_once() {
     case.view.absorb(&step, found("wider"), case.now);
     assert_eq!(case.answer(), update, "another difference is");
 }
+
+#[test]
+fn a_correction_that_was_not_carried_out_and_not_written_down_is_made_later() {
+    let mut case = settled().with(|view| view.session.inspected = ago(hours(25)));
+    let status = case.view.memory.clone();
+    let confirm = Step::Confirm(id("t1"));
+    let found = || Outcome::Confirmed(id("t1"), Some(Token { shape: Some("by hand".into()), ..listed(1) }));
+    case.view.absorb(&confirm, found(), case.now);
+    // The pass ends here: somebody wrote the object.
+    case.view.memory = status;
+    assert_eq!(case.answer().split(',').next(), Some("rest Settled"));
+    case.view.absorb(&confirm, found(), case.now);
+    assert_eq!(case.answer(), "update t1 label=\"pull\"+marker resources=1 description=\"pulls\"");
+}

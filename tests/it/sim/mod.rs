@@ -20,6 +20,7 @@
 
 mod base;
 mod crash;
+mod edges;
 mod held;
 mod lives;
 mod matrix;
@@ -76,13 +77,15 @@ pub struct Options {
     pub calm: bool,
     /// Whether logs are kept, at TRACE, and searched for secrets at the end.
     pub logs: bool,
+    /// Whether users do anything at once.
+    pub by_chance: bool,
     /// Changes what Docker Hub is started with.
     pub hub: Box<dyn FnOnce(&mut HubOptions)>,
 }
 
 impl Options {
     pub fn new(seed: u64) -> Self {
-        Self { seed, calm: false, logs: false, hub: Box::new(|_| {}) }
+        Self { seed, calm: false, logs: false, by_chance: false, hub: Box::new(|_| {}) }
     }
 }
 
@@ -106,7 +109,10 @@ pub struct Sim {
     /// The bearer token that operators use.
     pub user: &'static str,
     calm: bool,
+    by_chance: bool,
     logs: Option<Logs>,
+    /// The steps that operators took.
+    edges: edges::Edges,
     pacer: Pacer,
     /// How many operators were started.
     starts: Arc<AtomicU32>,
@@ -151,29 +157,26 @@ impl Sim {
     pub fn run_with<T>(options: Options, scenario: impl AsyncFnOnce(&mut Self) -> T) -> T {
         let _replay = Replay(options.seed);
         let logs = options.logs.then(Logs::default);
-        let _logging = logs.clone().map(|logs| {
-            let filter = tracing_subscriber::EnvFilter::new("trace");
-            let subscriber = oat_operator::cli::log::subscriber(
-                oat_operator::cli::run::LogFormat::Json,
-                filter,
-                move || logs.clone(),
-                false,
-            );
-            tracing::subscriber::set_default(subscriber)
-        });
+        let edges = edges::Edges::default();
+        let _logging = listen(logs.clone(), edges.clone());
         base::base();
         let traffic = Traffic::new();
         let pacer = Pacer::new(traffic.clone()).unwrap();
         pacer.runtime().unwrap().block_on(async {
             pacer.start().await;
-            let mut sim = Self::new(options, pacer, traffic, logs).await;
+            let mut sim = Self::new(options, pacer, traffic, (logs, edges)).await;
             let result = scenario(&mut sim).await;
             sim.finish().await;
             result
         })
     }
 
-    async fn new(options: Options, pacer: Pacer, traffic: Traffic, logs: Option<Logs>) -> Self {
+    async fn new(
+        options: Options,
+        pacer: Pacer,
+        traffic: Traffic,
+        (logs, edges): (Option<Logs>, edges::Edges),
+    ) -> Self {
         let base = base::base();
         let (journal, faults) = (Journal::new(), Faults::new());
         let clock = Clock::following(base::beginning());
@@ -214,7 +217,9 @@ impl Sim {
             rules,
             user: OPERATOR,
             calm: options.calm,
+            by_chance: options.by_chance,
             logs,
+            edges,
             pacer,
             starts,
             host: crate::support::own_host(),
@@ -294,6 +299,7 @@ impl Sim {
     /// The end of every run: nothing happened that must not, and no secret stands where none may.
     async fn finish(&self) {
         self.rules.verdict(&self.story());
+        self.edges.verdict(self.by_chance, &self.story());
         let mut secrets = self.servers.hub.values();
         secrets.push(PASSWORD.to_owned());
         let scanner = Scanner::new(&secrets);
@@ -305,6 +311,19 @@ impl Sim {
             scanner.check(resource, serde_json::to_string(&objects).unwrap().as_bytes());
         }
     }
+}
+
+/// From now on this thread's logs go there: all that there are, or the steps alone.
+fn listen(logs: Option<Logs>, edges: edges::Edges) -> tracing::subscriber::DefaultGuard {
+    use tracing_subscriber::{filter::filter_fn, layer::SubscriberExt};
+    let Some(logs) = logs else {
+        let steps = filter_fn(edges::is_about_steps);
+        return tracing::subscriber::set_default(tracing_subscriber::registry().with(edges).with(steps));
+    };
+    let filter = tracing_subscriber::EnvFilter::new("trace");
+    let json = oat_operator::cli::run::LogFormat::Json;
+    let subscriber = oat_operator::cli::log::subscriber(json, filter, move || logs.clone(), false);
+    tracing::subscriber::set_default(subscriber.with(edges))
 }
 
 /// Requests of operators that are more than standing by.

@@ -8,7 +8,7 @@ use super::{
     flying,
     operator::Operator,
     tables::{Shared, hash_of},
-    world::{Flying, How, Listed, State, time},
+    world::{Flying, How, Listed, State, before, time},
 };
 
 /// What is known after a step, and what of it outlives the pass.
@@ -18,6 +18,7 @@ pub struct After {
     memo: Shared<(Session, Option<Hand>)>,
     list: Shared<Listed>,
     fresh: bool,
+    stale: bool,
 }
 
 /// The next step, for people to read.
@@ -96,7 +97,7 @@ pub fn step(model: &Operator, state: &mut State, how: How) -> Option<()> {
     let after = model.seen.absorbed.ask(mark, || absorb(model, state.tick, view.get(), step, outcome));
     state.process.memo = after.memo;
     state.process.list = after.list;
-    state.process.fresh = after.fresh;
+    (state.process.fresh, state.process.stale) = (after.fresh, after.stale);
     state.process.pass = state.object.is_some().then_some(after.view);
     Some(())
 }
@@ -123,19 +124,24 @@ fn spend(state: &mut State, how: How) {
     }
 }
 
-fn absorb(model: &Operator, tick: u8, before: &View, step: &Step, outcome: Outcome) -> After {
-    let mut view = before.clone();
+fn absorb(model: &Operator, tick: u8, former: &View, step: &Step, outcome: Outcome) -> After {
+    let mut view = former.clone();
     view.absorb(step, outcome.clone(), time(tick));
-    model.seen.edges.lock().unwrap().insert(edge(before, step, &outcome, &view));
+    model.seen.edges.lock().unwrap().insert(edge(former, step, &outcome, &view));
     let mut session = view.session.clone();
     let list = match &view.organization {
         Organization::Known(account) => account.list.as_ref(),
         Organization::Missing(_) => None,
     };
     let fresh = list.is_some_and(|list| list.started > session.fresh_after);
+    let stale = list.is_some_and(|list| list.started < before(time(tick), 60_000_000_000));
     let list = list.map(|list| (list.total, list.tokens.clone())).unwrap_or_default();
     // Times of the same tick are the same; the next pass begins when the wait is over.
     session.fresh_after = jiff::Timestamp::MIN;
+    session.since = jiff::Timestamp::MAX;
+    if session.inspected > jiff::Timestamp::MIN {
+        session.inspected = jiff::Timestamp::MAX;
+    }
     if let Some(failure) = &mut session.failure {
         // Only a place that isn't there has its time in the rules.
         let full = failure.trouble.reason == Reason::QuotaExceeded;
@@ -145,7 +151,7 @@ fn absorb(model: &Operator, tick: u8, before: &View, step: &Step, outcome: Outco
         }
     }
     let memo = Shared::new((session, view.hand.clone()));
-    After { view: Shared::new(view), memo, list: Shared::new(list), fresh }
+    After { view: Shared::new(view), memo, list: Shared::new(list), fresh, stale }
 }
 
 /// Whether a view knows more than the status.
@@ -169,10 +175,11 @@ fn rest(model: &Operator, state: &mut State, view: &View, how: How) -> Option<()
         How::Refused => {}
         How::CrashLate => {
             let memory = Shared::new(view.memory.clone());
-            flying::send(model, state, Flying::Status { memory, valid: current });
+            let sent = state.tick;
+            flying::send(model, state, Flying::Status { memory, valid: current, sent });
         }
         _ if writes && current => {
-            remember(state, &view.memory);
+            remember(state, &view.memory, state.tick);
             state.saw_object();
         }
         // A store that is behind begins with the same again, until it isn't.

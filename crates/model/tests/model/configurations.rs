@@ -18,8 +18,11 @@ const NONE: Budget = Budget {
     rename: 0,
     delete: 0,
     secret: 0,
+    squat: 0,
     hub: 0,
     places: 0,
+    settle: 0,
+    reshape: 0,
     tick: 0,
 };
 
@@ -58,12 +61,65 @@ const USUAL: &[Configuration] = &[
     ("three replicas, a Secret dropped", Start::Settled, Budget { crash: 2, late: 2, secret: 1, rotate: 1, ..NONE }),
     ("two replicas, a Secret dropped", Start::Settled, Budget { crash: 1, late: 1, secret: 1, rotate: 1, ..NONE }),
     ("a standby that is behind", Start::Settled, Budget { crash: 1, late: 1, lag: 1, rotate: 1, ..NONE }),
+    ("a term that has settled", Start::Settled, Budget { crash: 1, lost: 1, late: 1, rotate: 1, settle: 1, ..NONE }),
+    ("adoption", Start::Adopting, Budget { crash: 1, lost: 1, late: 1, ..NONE }),
+    ("adoption and its end", Start::Adopting, Budget { crash: 1, refuse: 1, delete: 1, hub: 1, tick: 1, ..NONE }),
+    ("drift that no list shows", Start::Settled, Budget { hub: 1, reshape: 1, rotate: 1, tick: 1, crash: 1, ..NONE }),
+    ("asked before the first", Start::New, Budget { rotate: 1, revoke: 1, toggle: 1, crash: 1, lost: 1, ..NONE }),
+    ("no proofs", Start::Trusting, Budget { rotate: 1, revoke: 1, crash: 1, lost: 1, late: 1, ..NONE }),
+    ("a Secret without a status", Start::Kept, Budget { crash: 1, lost: 1, late: 1, hub: 1, ..NONE }),
+    ("adoption by id", Start::AdoptingById, Budget { crash: 1, lost: 1, hub: 1, delete: 1, ..NONE }),
+    ("no proofs, other Secrets", Start::Trusting, Budget { rename: 1, rotate: 1, secret: 1, ..NONE }),
+    ("an emergency after a hand", Start::Settled, Budget { hub: 1, lost: 1, revoke: 1, toggle: 1, ..NONE }),
+    ("no proofs, in time", Start::Trusting, Budget { rotate: 1, crash: 1, tick: 3, ..NONE }),
+    ("both sides by hand", Start::Settled, Budget { hub: 1, secret: 1, lost: 1, rotate: 1, ..NONE }),
+    ("refused wishes", Start::Settled, Budget { rotate: 1, revoke: 1, refuse: 3, secret: 1, ..NONE }),
+    ("off, and on when it is due", Start::Settled, Budget { toggle: 2, rename: 1, secret: 1, tick: 2, ..NONE }),
+    ("the end of what is kept", Start::Deactivating, Budget { delete: 1, crash: 1, refuse: 1, lost: 1, ..NONE }),
+    ("edits of what is due", Start::Settled, Budget { edit: 1, toggle: 1, refuse: 1, lost: 1, tick: 2, ..NONE }),
+    (
+        "names that are taken",
+        Start::Settled,
+        Budget { squat: 1, rename: 2, revoke: 1, edit: 1, delete: 1, hub: 1, ..NONE },
+    ),
+    ("hands and wishes", Start::Settled, Budget { hub: 1, reshape: 1, toggle: 2, rotate: 1, lost: 1, ..NONE }),
+    (
+        "kept under a new name",
+        Start::Retained,
+        Budget { rename: 1, toggle: 1, rotate: 1, refuse: 1, delete: 1, ..NONE },
+    ),
+    ("two Secrets under new names", Start::Two, Budget { rename: 1, toggle: 1, hub: 1, rotate: 1, ..NONE }),
     ("stale views", Start::Settled, Budget { lag: 1, toggle: 1, rename: 1, rotate: 1, ..NONE }),
 ];
 
 /// With a limit of places, of which somebody else has one.
-const CROWDED: &[(u8, Configuration)] =
-    &[(3, ("places", Start::Settled, Budget { places: 2, rotate: 1, crash: 1, ..NONE }))];
+const CROWDED: &[(u8, Configuration)] = &[
+    (3, ("places for the first", Start::New, Budget { places: 2, rotate: 1, crash: 1, lost: 1, tick: 1, ..NONE })),
+    (2, ("the last place", Start::New, Budget { places: 2, crash: 1, lost: 1, tick: 1, ..NONE })),
+    (5, ("an emergency with leftovers", Start::Settled, Budget { revoke: 1, lost: 3, late: 1, ..NONE })),
+    (3, ("a Secret and no place", Start::Settled, Budget { places: 2, secret: 1, rotate: 1, refuse: 1, ..NONE })),
+    (3, ("an emergency without a place", Start::Settled, Budget { places: 1, revoke: 1, lost: 2, ..NONE })),
+    (3, ("to the end", Start::Settled, Budget { places: 2, refuse: 1, reshape: 1, tick: 3, ..NONE })),
+    (3, ("places", Start::Settled, Budget { places: 2, rotate: 1, crash: 1, ..NONE })),
+    (
+        3,
+        (
+            "places, lost answers",
+            Start::Settled,
+            Budget { places: 1, rotate: 1, crash: 1, lost: 1, late: 1, settle: 1, ..NONE },
+        ),
+    ),
+    (3, ("places, over time", Start::Settled, Budget { places: 2, rotate: 1, crash: 1, late: 1, tick: 2, ..NONE })),
+];
+
+/// With such a limit, of which the operator was told that it is higher.
+const MISTAKEN: &[(u8, Configuration)] = &[
+    (
+        3,
+        ("fewer places than were told of", Start::Settled, Budget { places: 2, secret: 1, rotate: 1, tick: 3, ..NONE }),
+    ),
+    (2, ("fewer places for the first", Start::New, Budget { places: 2, crash: 1, lost: 1, tick: 1, ..NONE })),
+];
 
 /// What the large run has besides.
 const LARGE: &[Configuration] = &[
@@ -84,7 +140,9 @@ fn operator(limit: Option<u8>, (name, start, budget): Configuration) -> (String,
 
 fn usual() -> impl Iterator<Item = (String, Operator)> {
     let crowded = CROWDED.iter().map(|(limit, rest)| operator(Some(*limit), *rest));
-    USUAL.iter().map(|one| operator(None, *one)).chain(crowded)
+    let mistaken = MISTAKEN.iter().map(|(limit, rest)| operator(Some(*limit), *rest));
+    let mistaken = mistaken.map(|(name, model)| (name, Operator { exaggerated: 1, ..model }));
+    USUAL.iter().map(|one| operator(None, *one)).chain(crowded).chain(mistaken)
 }
 
 /// All of a run: see the crate's documentation for `OAT_MODEL`.
@@ -108,7 +166,18 @@ fn made_up(text: &str) -> Operator {
     let (mut start, mut budget, mut limit) = (Start::Settled, NONE, None);
     for word in text.split_whitespace() {
         let Some((name, number)) = word.split_once('=') else {
-            let starts = [Start::New, Start::Settled, Start::Two, Start::Retained, Start::Restored];
+            let starts = [
+                Start::Deactivating,
+                Start::Trusting,
+                Start::Kept,
+                Start::New,
+                Start::Settled,
+                Start::Two,
+                Start::Retained,
+                Start::Restored,
+                Start::Adopting,
+                Start::AdoptingById,
+            ];
             start = starts.into_iter().find(|start| format!("{start:?}") == word).unwrap();
             continue;
         };
@@ -130,8 +199,11 @@ fn made_up(text: &str) -> Operator {
             "rename" => &mut budget.rename,
             "delete" => &mut budget.delete,
             "secret" => &mut budget.secret,
+            "squat" => &mut budget.squat,
             "hub" => &mut budget.hub,
             "places" => &mut budget.places,
+            "settle" => &mut budget.settle,
+            "reshape" => &mut budget.reshape,
             "tick" => &mut budget.tick,
             other => panic!("{other} is no kind of event"),
         };

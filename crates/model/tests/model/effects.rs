@@ -1,7 +1,7 @@
 //! A step against the world, as the controller carries it out; and the rules about steps.
 
 use oat_operator::{
-    api::conditions::Reason,
+    api::{conditions::Reason, names::Marker},
     plan::{Hand, List, Memory, NewToken, Organization, Outcome, Remembered, SecretKey, Step, Trouble, View, Why},
 };
 
@@ -25,11 +25,11 @@ pub fn carry_out(model: &Operator, state: &mut State, view: &View, step: &Step, 
         return None;
     }
     check_create(state, view, step);
-    let hub = step.needs_hub();
+    check_emergency(state, view, step);
     match how {
         How::Refused if *step == Step::Prove => return Some(Outcome::Unproved(String::new())),
         How::Refused if !matches!(step, Step::Publish(_)) => return Some(failed(false)),
-        How::LostBefore => return Some(failed(hub)),
+        How::LostBefore => return Some(failed(writes_hub(step))),
         How::Late | How::CrashLate => {
             flying::launch(model, state, view, step);
             return Some(unanswered(step));
@@ -49,8 +49,13 @@ pub fn carry_out(model: &Operator, state: &mut State, view: &View, step: &Step, 
 fn unanswered(step: &Step) -> Outcome {
     match step {
         Step::Publish(keys) => Outcome::Published(keys.iter().map(|key| (key.clone(), Err(trouble(false)))).collect()),
-        _ => failed(step.needs_hub()),
+        _ => failed(writes_hub(step)),
     }
+}
+
+/// Whether it matters if Docker Hub carried it out.
+fn writes_hub(step: &Step) -> bool {
+    matches!(step, Step::Create(_) | Step::Update(..) | Step::Delete(..))
 }
 
 pub fn writes_object(step: &Step) -> bool {
@@ -71,6 +76,19 @@ fn check_create(state: &mut State, view: &View, step: &Step) {
     }
 }
 
+/// An emergency is over when no token works any more that the list shows and that was there when it began. An object that
+/// has lost its status, or never had one, makes a new token first: the request may be one of long ago.
+fn check_emergency(state: &mut State, view: &View, step: &Step) {
+    let (Step::Remember(memory), Organization::Known(account)) = (step, &view.organization) else { return };
+    let shown = |token: &Token| account.list.as_ref().is_some_and(|list| list.tokens.contains_key(&id(token.number)));
+    let over = view.memory.token.is_some()
+        && memory.handled.revoke.is_some()
+        && memory.handled.revoke != view.memory.handled.revoke;
+    if over && state.tokens.iter().any(|token| token.doomed && token.active && shown(token)) {
+        state.broken = Some("an emergency spares a token");
+    }
+}
+
 fn effect(model: &Operator, state: &mut State, view: &View, step: &Step, how: How) -> Outcome {
     let answered = how != How::LostAfter;
     match step {
@@ -85,7 +103,7 @@ fn effect(model: &Operator, state: &mut State, view: &View, step: &Step, how: Ho
             Outcome::Listed(List { started: time(state.tick), total, tokens })
         }
         Step::Confirm(id) => {
-            Outcome::Confirmed(id.clone(), find(state, number(id)).map(|token| model.names.listed(token)))
+            Outcome::Confirmed(id.clone(), find(state, number(id)).map(|token| model.names.found(token)))
         }
         Step::Create(new) => create(model, state, new),
         Step::Prove => prove(state, view),
@@ -93,7 +111,7 @@ fn effect(model: &Operator, state: &mut State, view: &View, step: &Step, how: Ho
         Step::Publish(keys) => publish(model, state, view, keys, how),
         Step::Touch(keys) => touch(model, state, view, keys, how),
         Step::Remember(memory) => {
-            let outcome = remember(state, memory);
+            let outcome = remember(state, memory, state.tick);
             if answered {
                 state.saw_object();
             }
@@ -106,7 +124,7 @@ fn effect(model: &Operator, state: &mut State, view: &View, step: &Step, how: Ho
                 return Outcome::Confirmed(id.clone(), None);
             };
             token.active = change.active.unwrap_or(token.active);
-            token.marked = change.label.as_ref().map_or(token.marked, |label| label.ends_with(']'));
+            change.label.iter().for_each(|label| token.relabel(marker(label)));
             if let Some(hash) = &change.shape_hash {
                 token.shape = model.names.shape(hash);
             }
@@ -161,16 +179,17 @@ pub fn commit(state: &mut State, sequence: u8, shape: u8, late: bool) -> Token {
 }
 
 pub fn delete(state: &mut State, number: u8, exchanged: bool) {
+    let expired = find(state, number).is_some_and(|token| token.made + 3 <= state.tick);
     state.tokens.retain(|token| token.number != number);
-    // At the limit a token makes place for its successor: the Secrets hold it until then.
-    if !exchanged {
+    // At the limit a token makes place for its successor: the Secrets hold it until then. What has expired was dead.
+    if !exchanged && !expired {
         state.deleted |= bit(number);
     }
 }
 
 fn create(model: &Operator, state: &mut State, new: &NewToken) -> Outcome {
     let listed = state.process.list.get().0;
-    if model.limit.is_some_and(|limit| listed >= u32::from(limit)) {
+    if model.limit.is_some_and(|limit| listed >= u32::from(limit) + u32::from(model.exaggerated)) {
         state.broken = Some("no create is sent where the list shows no place");
     }
     if model.full(state) {
@@ -178,6 +197,8 @@ fn create(model: &Operator, state: &mut State, new: &NewToken) -> Outcome {
     }
     let (sequence, shape) = (u8::try_from(new.sequence).unwrap(), model.names.shape(&new.shape_hash));
     let token = commit(state, sequence, shape, false);
+    // Who wants no proofs takes the answer's word.
+    state.tokens.last_mut().into_iter().for_each(|token| token.proved = !new.verify);
     let token = model.names.remembered(&token);
     Outcome::Created(Hand { token, handled: new.handled.clone(), proved: !new.verify, refusals: 0 })
 }
@@ -311,8 +332,13 @@ pub fn put(state: &mut State, place: usize, to: Stored) {
     }
 }
 
-pub fn remember(state: &mut State, memory: &Memory) -> Outcome {
-    let tick = state.tick;
+/// The sequence in a label's marker; 0 without one.
+pub fn marker(label: &str) -> u8 {
+    Marker::parse(label).map_or(0, |(_, marker)| u8::try_from(marker.sequence).unwrap())
+}
+
+/// A status lands that was sent at this tick: from then on an overlap counts, as every Secret held the new value.
+pub fn remember(state: &mut State, memory: &Memory, sent: u8) -> Outcome {
     let Some(object) = &mut state.object else { return failed(false) };
     let former = object.memory.get().token.as_ref();
     let (former, latest) = (former.map(|token| (number(&token.id), token.sequence)), memory.token.as_ref());
@@ -327,7 +353,7 @@ pub fn remember(state: &mut State, memory: &Memory) -> Outcome {
         }
         let replaced = former.filter(|_| latest.is_some_and(|latest| Some(number(&latest.id)) != former.map(|f| f.0)));
         if replaced.is_some_and(|(former, _)| former == token.number) {
-            token.replaced = Some(tick);
+            token.replaced = Some(sent);
         }
     }
     object.memory = super::world::Shared::new(memory.clone());

@@ -15,12 +15,12 @@ pub fn launch(model: &Operator, state: &mut State, view: &View, step: &Step) {
     let writes: Vec<Flying> = match step {
         Step::Create(new) => {
             let (sequence, shape) = (u8::try_from(new.sequence).unwrap(), model.names.shape(&new.shape_hash));
-            vec![Flying::Create { sequence, shape }]
+            vec![Flying::Create { sequence, shape, former: false }]
         }
         Step::Update(id, change) => vec![Flying::Update {
             number: number(id),
             active: change.active,
-            marked: change.label.as_ref().map(|label| label.ends_with(']')),
+            marker: change.label.as_ref().map(|label| effects::marker(label)),
             shape: change.shape_hash.as_ref().map(|hash| model.names.shape(hash)),
         }],
         Step::Delete(id, why) => {
@@ -50,7 +50,10 @@ pub fn launch(model: &Operator, state: &mut State, view: &View, step: &Step) {
         Step::Blank(keys) => ours(keys.iter().map(place_of), seen)
             .map(|(place, known)| Flying::Apply { place, to: Stored::Foreign, known })
             .collect(),
-        Step::Remember(memory) => vec![Flying::Status { memory: Shared::new(memory.clone()), valid: current }],
+        Step::Remember(memory) => {
+            let memory = Shared::new(memory.clone());
+            vec![Flying::Status { memory, valid: current, sent: state.tick }]
+        }
         Step::AddFinalizer => vec![Flying::Finalizer { on: true, valid: current }],
         Step::Release { .. } => {
             effects::check_release(model, state);
@@ -88,15 +91,15 @@ pub fn send(model: &Operator, state: &mut State, write: Flying) {
 /// A write lands, or fails by its preconditions.
 pub fn land(model: &Operator, state: &mut State, place: usize) {
     match state.flying.remove(place) {
-        Flying::Create { sequence, shape } => {
+        Flying::Create { sequence, shape, .. } => {
             if !model.full(state) {
                 commit(state, sequence, shape, true);
             }
         }
-        Flying::Update { number, active, marked, shape } => {
+        Flying::Update { number, active, marker, shape } => {
             if let Some(token) = state.tokens.iter_mut().find(|token| token.number == number) {
                 token.active = active.unwrap_or(token.active);
-                token.marked = marked.unwrap_or(token.marked);
+                marker.into_iter().for_each(|marker| token.relabel(marker));
                 token.shape = shape.unwrap_or(token.shape);
             }
         }
@@ -123,9 +126,9 @@ pub fn land(model: &Operator, state: &mut State, place: usize) {
                 state.wrote_secret(place, Stored::Absent);
             }
         }
-        Flying::Status { memory, valid } => {
+        Flying::Status { memory, valid, sent } => {
             if valid || model.flaw == Flaw::RemembersAnyway {
-                effects::remember(state, memory.get());
+                effects::remember(state, memory.get(), sent);
             }
         }
         Flying::Finalizer { on, valid } => {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -14,11 +15,12 @@ use super::{
     apply, flying, rules,
     tables::{Shared, Table, hash_of},
     views::Names,
-    world::{Action, Budget, HOUR, Known, Listed, Object, Process, Start, State, Store, Stored, Token},
+    world::{
+        Action, Budget, EMPTY, Flying, HOUR, Known, Listed, Object, Process, Start, State, Store, Stored, Token, number,
+    },
 };
 
 /// What was worked out, and what happened in any state.
-#[derive(Default)]
 pub struct Seen {
     pub steps: Mutex<BTreeSet<&'static str>>,
     /// Steps with what they were taken on and what came of them, in the planner's words.
@@ -29,6 +31,20 @@ pub struct Seen {
     pub decisions: Table<Arc<Decision>>,
     pub absorbed: Table<apply::After>,
     pub lists: Table<Shared<Listed>>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            steps: Mutex::default(),
+            edges: Mutex::default(),
+            settles: Table::default(),
+            views: Table::bounded(),
+            decisions: Table::bounded(),
+            absorbed: Table::bounded(),
+            lists: Table::bounded(),
+        }
+    }
 }
 
 /// What the code around the planner could do wrong: each must be noticed.
@@ -46,12 +62,31 @@ pub enum Flaw {
     RepeatsCreate,
 }
 
+/// What a list depends on.
+struct Asked<'a> {
+    total: u32,
+    tokens: &'a [Token],
+    memory: Option<&'a Shared<Memory>>,
+}
+
+impl Hash for Asked<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.total, self.memory).hash(state);
+        for token in self.tokens {
+            (token.number, token.sequence, token.marked, token.active, token.made).hash(state);
+        }
+    }
+}
+
 /// The model: a configuration and a planner.
+#[derive(Clone)]
 pub struct Operator {
     pub start: Start,
     pub budget: Budget,
     /// How many tokens the organization may have. `None`: more than ever matter.
     pub limit: Option<u8>,
+    /// How many more the operator was told.
+    pub exaggerated: u8,
     pub decide: fn(&View, Timestamp) -> Decision,
     pub flaw: Flaw,
     pub seen: Arc<Seen>,
@@ -60,19 +95,29 @@ pub struct Operator {
 
 impl Operator {
     pub fn new(start: Start, budget: Budget) -> Self {
-        let names = Names::new(start == Start::Retained);
-        Self { start, budget, limit: None, decide: plan::decide, flaw: Flaw::No, seen: Arc::default(), names }
+        let names = Names::new(start);
+        Self {
+            start,
+            budget,
+            limit: None,
+            exaggerated: 0,
+            decide: plan::decide,
+            flaw: Flaw::No,
+            seen: Arc::default(),
+            names,
+        }
     }
 
     /// What a list that begins now shows of the object: what carries its marker, and what it remembers.
     pub fn list(&self, state: &State, memory: Option<&Shared<Memory>>) -> Shared<Listed> {
         let total = if self.limit.is_some() { state.tokens.len() as u32 + u32::from(state.foreign) } else { 0 };
-        let shown = |token: &Token| (token.number, token.sequence, token.marked, token.active, token.made);
-        let shown: Vec<_> = state.tokens.iter().map(shown).collect();
-        let mark = hash_of(&(total, shown, memory));
+        let mark = hash_of(&Asked { total, tokens: &state.tokens, memory });
         self.seen.lists.ask(mark, || {
             let remembered: Vec<_> = memory.iter().flat_map(|memory| remembered(memory.get())).collect();
-            let ours = state.tokens.iter().filter(|token| token.marked || remembered.contains(&token.number));
+            let meant = |token: &&Token| {
+                token.marked || token.number == self.names.adopts || remembered.contains(&token.number)
+            };
+            let ours = state.tokens.iter().filter(meant);
             let tokens = ours.map(|token| (super::world::id(token.number), self.names.listed(token)));
             Shared::new((total, tokens.collect::<BTreeMap<_, _>>()))
         })
@@ -95,19 +140,25 @@ impl Operator {
         state.tokens.iter_mut().for_each(|token| token.old = true);
         let store = state.standby.take().unwrap_or_else(|| state.now());
         let memo = Shared::new((new_session(), None));
-        state.process = Process { memo, list, fresh: false, store, pass: None, sent: 0 };
+        state.flying.iter_mut().for_each(|write| {
+            if let Flying::Create { former, .. } = write {
+                *former = true;
+            }
+        });
+        state.process = Process { memo, list, fresh: warm, stale: false, settled: false, store, pass: None, sent: 0 };
     }
 
     fn initial(&self) -> State {
         let sequence = match self.start {
-            Start::New => None,
-            Start::Restored => Some(3),
-            Start::Settled | Start::Two | Start::Retained => Some(1),
+            Start::New | Start::Trusting => None,
+            Start::Adopting | Start::AdoptingById => Some(0),
+            Start::Restored | Start::Kept => Some(3),
+            Start::Settled | Start::Two | Start::Retained | Start::Deactivating => Some(1),
         };
         let token = sequence.map(|sequence| Token {
             number: 1,
             sequence,
-            marked: true,
+            marked: sequence > 0,
             active: true,
             shape: 0,
             made: 0,
@@ -118,12 +169,18 @@ impl Operator {
             late: false,
             doomed: false,
         });
-        let settled = token.as_ref().filter(|_| self.start != Start::Restored);
+        let forgotten = matches!(self.start, Start::Restored | Start::Kept) || self.start.adopts();
+        let settled = token.as_ref().filter(|_| !forgotten);
         let memory = Memory { token: settled.map(|token| self.names.remembered(token)), ..Memory::default() };
-        let stored = settled.map_or(Stored::Absent, |_| Stored::Ours(1, 1, 0));
+        let stored = match self.start {
+            // A Secret of an object that is gone is written anew.
+            Start::Kept => Stored::Ours(3, 1, 2),
+            _ => settled.map_or(Stored::Absent, |_| Stored::Ours(1, 1, 0)),
+        };
         let both = self.start == Start::Two;
         let nothing = Store { behind: None, current: true, secrets: [(Stored::Absent, Known::Nothing); 2] };
         let mut state = State {
+            mark: 0,
             tick: 0,
             object: Some(Object {
                 active: true,
@@ -144,6 +201,8 @@ impl Operator {
                 memo: Shared::new((new_session(), None)),
                 list: Shared::new((0, BTreeMap::new())),
                 fresh: false,
+                stale: false,
+                settled: false,
                 store: nothing,
                 pass: None,
                 sent: 0,
@@ -155,6 +214,7 @@ impl Operator {
             broken: None,
         };
         self.restart(&mut state, true);
+        state.sync();
         state
     }
 
@@ -165,6 +225,43 @@ impl Operator {
     }
 }
 
+impl Operator {
+    /// Whether ten minutes of the term may be over: what former leaders asked Docker Hub for has come to its end.
+    pub fn can_settle(&self, state: &State) -> bool {
+        let former = |write: &Flying| matches!(write, Flying::Create { former: true, .. });
+        let idle = state.object.is_some() && state.process.pass.is_none() && !state.process.settled;
+        idle && !state.flying.iter().any(former)
+    }
+
+    /// A new list, and what the next pass makes of the tokens in it.
+    fn poll(&self, state: &mut State) {
+        let memory = state.object.as_ref().map(|object| &object.memory);
+        state.process.list = self.list(state, memory);
+        (state.process.fresh, state.process.stale) = (true, false);
+        if let Some(view) = self.observe(state).filter(|_| state.process.settled) {
+            let (mut session, hand) = state.process.memo.get().clone();
+            session.seen.clone_from(&view.get().session.seen);
+            state.process.memo = Shared::new((session, hand));
+        }
+    }
+
+    /// Whether the current token's description is another one than is remembered: nobody knows until it is looked at.
+    pub fn can_inspect(&self, state: &State) -> bool {
+        let Some(object) = state.object.as_ref().filter(|_| state.process.pass.is_none()) else { return false };
+        let token = object.memory.get().token.as_ref();
+        let found = |of: &plan::Remembered| state.tokens.iter().find(|token| token.number == number(&of.id));
+        let differs = token.and_then(|of| Some((of, found(of)?)));
+        let differs = differs.is_some_and(|(of, found)| self.names.shape(&of.shape_hash) != found.shape);
+        differs && state.process.memo.get().0.inspected == Timestamp::MAX
+    }
+}
+
+/// Whether the status names a token as the current one.
+fn is_current(state: &State, token: &Token) -> bool {
+    let memory = state.object.as_ref().map(|object| object.memory.get());
+    memory.and_then(|memory| memory.token.as_ref()).is_some_and(|current| number(&current.id) == token.number)
+}
+
 /// The tokens that a status names.
 fn remembered(memory: &Memory) -> impl Iterator<Item = u8> {
     let previous = memory.previous.iter().map(|previous| &previous.id);
@@ -173,7 +270,7 @@ fn remembered(memory: &Memory) -> impl Iterator<Item = u8> {
 
 fn new_session() -> Session {
     Session {
-        // Twins and the daily inspection are for the tables of cases.
+        // It begins when the view is made, or at the end of time: see `gather`.
         since: Timestamp::MAX,
         fresh_after: Timestamp::MIN,
         tried: 0,
@@ -183,6 +280,7 @@ fn new_session() -> Session {
         seen: None,
         touched: BTreeSet::new(),
         inspected: Timestamp::MAX,
+        drifted: None,
         tolerated: None,
         abandon_after: Duration::from_secs(600 * HOUR),
     }
@@ -225,16 +323,22 @@ impl Model for Operator {
             if matches!(stored, Stored::Ours(..)) {
                 may(left.secret, Action::DropSecret(number));
                 may(left.secret, Action::ChangeSecret(number));
+                may(left.secret, Action::SpoilSecret(number));
             }
+            may(left.squat * u8::from(*stored == Stored::Absent), Action::Squat(number));
             may(u8::from(flying::collectable(self, state, number)), Action::Collect(number));
         }
         for (place, token) in state.tokens.iter().enumerate() {
             may(left.hub, Action::DropToken(place));
             may(left.hub.min(token.active.into()), Action::Deactivate(place));
+            may(left.hub * u8::from(token.marked && is_current(state, token)), Action::Unmark(place));
+            may(left.reshape * u8::from(token.shape == 0), Action::Reshape(place));
         }
         may(left.places * u8::from(!self.full(state)), Action::Take);
         may(left.places.min(state.foreign), Action::Free);
         may(u8::from(self.can_poll(state)), Action::Poll);
+        may(left.settle * u8::from(self.can_settle(state)), Action::Settle);
+        may(u8::from(self.budget.reshape > 0 && self.can_inspect(state)), Action::Day);
         (0..state.flying.len()).for_each(|place| may(1, Action::Land(place)));
         may(left.tick, Action::Tick);
     }
@@ -273,14 +377,41 @@ impl Operator {
                 state.standby = Some(Store { behind: Some(state.object.clone()), ..state.now() });
             }
             Action::Watch => state.process.store.behind = None,
-            Action::Poll => {
-                let memory = state.object.as_ref().map(|object| &object.memory);
-                state.process.list = self.list(state, memory);
-                state.process.fresh = true;
+            Action::Poll => self.poll(state),
+            Action::Settle => {
+                left.settle = left.settle.saturating_sub(1);
+                state.process.settled = true;
+                self.poll(state);
+            }
+            Action::Reshape(place) => {
+                left.reshape -= 1;
+                state.tokens[place].shape = 2;
+            }
+            Action::Day => {
+                let (mut session, hand) = state.process.memo.get().clone();
+                session.inspected = Timestamp::MIN;
+                state.process.memo = Shared::new((session, hand));
             }
             Action::Land(place) => flying::land(self, state, place),
             Action::Collect(place) => state.wrote_secret(place, Stored::Absent),
-            Action::Tick => (left.tick, state.tick) = (left.tick - 1, state.tick + 1),
+            Action::Tick => {
+                (left.tick, state.tick) = (left.tick - 1, state.tick + 1);
+                state.process.stale = true;
+            }
+            Action::SpoilSecret(place) => {
+                left.secret -= 1;
+                if let Stored::Ours(sequence, _, named) = state.secrets[place] {
+                    state.wrote_secret(place, Stored::Ours(sequence, EMPTY, named));
+                }
+            }
+            Action::Squat(place) => {
+                left.squat -= 1;
+                state.wrote_secret(place, Stored::Foreign);
+            }
+            Action::Unmark(place) => {
+                left.hub -= 1;
+                state.tokens[place].marked = false;
+            }
             Action::DropSecret(place) => {
                 left.secret -= 1;
                 state.wrote_secret(place, Stored::Absent);

@@ -5,7 +5,6 @@ use stateright::Property;
 use super::{
     apply, flying,
     operator::Operator,
-    tables::hash_of,
     world::{Action, How, Object, State, Stored, Token, bit, number, time},
 };
 
@@ -53,7 +52,7 @@ pub fn settles(model: &Operator, state: &State) -> Result<(), &'static str> {
     }
     let (mut state, mut way) = (state.clone(), Vec::new());
     let end = loop {
-        let mark = hash_of(&state);
+        let mark = state.mark;
         if let Some(known) = model.seen.settles.get(mark) {
             break known;
         }
@@ -100,6 +99,10 @@ fn advance(model: &Operator, state: &mut State) -> bool {
         Some(Action::Poll)
     } else if let Some(place) = collectable {
         Some(Action::Collect(place))
+    } else if model.can_settle(state) {
+        Some(Action::Settle)
+    } else if model.can_inspect(state) {
+        Some(Action::Day)
     } else {
         return false;
     };
@@ -108,11 +111,15 @@ fn advance(model: &Operator, state: &mut State) -> bool {
     true
 }
 
-/// Whether a rotation finds no place: others have it, or leftovers of lost creates that no rule lets go yet.
+/// Whether a rotation finds no place, since others have it, or a token that a Secret holds and nobody remembers: that one
+/// is let go an hour before it expires.
 fn crowded(model: &Operator, state: &State, object: &Object) -> bool {
     let known = object.memory.get().token.as_ref().map_or(0, |token| token.sequence);
-    let left = state.tokens.iter().filter(|token| u64::from(token.sequence) > known).count();
-    model.limit.is_some_and(|limit| usize::from(state.foreign) + 2 + left > usize::from(limit))
+    let held = |token: &Token| {
+        state.secrets.iter().any(|stored| matches!(stored, Stored::Ours(_, of, _) if *of == token.number))
+    };
+    let kept = state.tokens.iter().filter(|token| u64::from(token.sequence) > known && held(token)).count();
+    model.limit.is_some_and(|limit| usize::from(state.foreign) + 2 + kept > usize::from(limit))
 }
 
 type Verdict = Result<(), &'static str>;
@@ -136,7 +143,9 @@ fn as_wanted(model: &Operator, state: &State) -> Verdict {
     }
     let crowded = crowded(model, state, object);
     let memory = object.memory.get();
-    let Some(current) = memory.token.as_ref() else { return ensure(crowded, "there is no token") };
+    // What was to be taken over may be gone by somebody's hand.
+    let pointless = model.names.adopts > 0 && !state.tokens.iter().any(|token| token.number == model.names.adopts);
+    let Some(current) = memory.token.as_ref() else { return ensure(crowded || pointless, "there is no token") };
     let found = state.tokens.iter().find(|token| token.number == number(&current.id));
     let Some(token) = found else {
         return ensure(!object.active || crowded, "the token is gone");
@@ -166,7 +175,7 @@ fn as_asked(model: &Operator, state: &State, object: &Object, token: &Token) -> 
     }
     let live = |other: &Token| {
         let overlap = memory.previous.iter().any(|p| number(&p.id) == other.number && p.revocation > time(state.tick));
-        other.number == token.number || overlap || other.sequence > token.sequence
+        other.number == token.number || overlap
     };
     let surplus = state.tokens.iter().any(|other| other.marked && !live(other));
     ensure(!surplus || !object.active || crowded, "a token too many")?;

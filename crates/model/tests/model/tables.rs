@@ -2,15 +2,60 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher},
+    hash::{BuildHasherDefault, Hash, Hasher},
     sync::{Arc, Mutex},
 };
 
 /// The hash of anything.
 pub fn hash_of(thing: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = Folded(FOLD.1);
     thing.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Each word is multiplied in, and both halves of the product are kept, as wyhash and ahash do: states are hashed by the
+/// hundred million.
+struct Folded(u64);
+
+/// Two numbers without a pattern.
+const FOLD: (u64, u64) = (0x9e37_79b9_7f4a_7c15, 0x2d35_8dcc_aa6c_78a5);
+
+impl Folded {
+    fn fold(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * u128::from(FOLD.0);
+        self.0 = (product as u64 ^ (product >> 64) as u64).rotate_left(23).wrapping_add(FOLD.1);
+    }
+}
+
+impl Hasher for Folded {
+    fn finish(&self) -> u64 {
+        let product = u128::from(self.0) * u128::from(FOLD.1);
+        product as u64 ^ (product >> 64) as u64
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words.iter().for_each(|word| self.fold(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.fold(u64::from_le_bytes(last) ^ (bytes.len() as u64) << 56);
+    }
+
+    fn write_u8(&mut self, word: u8) {
+        self.fold(word.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.fold(word.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.fold(word);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.fold(word as u64);
+    }
 }
 
 /// Something that is compared and hashed by its hash, which is reckoned once.
@@ -87,17 +132,28 @@ impl Hasher for Plain {
 type Part<V> = Mutex<HashMap<u64, V, BuildHasherDefault<Plain>>>;
 
 /// Answers by the hash of the question. In parts, so that threads seldom wait for each other.
-pub struct Table<V>([Part<V>; 64]);
+pub struct Table<V> {
+    parts: [Part<V>; 64],
+    /// How many a part holds: then it begins anew. What is forgotten is worked out again.
+    most: usize,
+}
 
 impl<V> Default for Table<V> {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| Part::default()))
+        Self { parts: std::array::from_fn(|_| Part::default()), most: usize::MAX }
+    }
+}
+
+impl<V> Table<V> {
+    /// For answers that are large: a quarter of a million at once.
+    pub fn bounded() -> Self {
+        Self { most: 4096, ..Self::default() }
     }
 }
 
 impl<V: Clone> Table<V> {
     fn part(&self, key: u64) -> &Part<V> {
-        &self.0[(key >> 58) as usize]
+        &self.parts[(key >> 58) as usize]
     }
 
     pub fn get(&self, key: u64) -> Option<V> {
@@ -105,7 +161,11 @@ impl<V: Clone> Table<V> {
     }
 
     pub fn put(&self, key: u64, answer: V) {
-        self.part(key).lock().unwrap().insert(key, answer);
+        let mut part = self.part(key).lock().unwrap();
+        if part.len() >= self.most {
+            part.clear();
+        }
+        part.insert(key, answer);
     }
 
     /// The answer, worked out if nobody asked before.
@@ -116,9 +176,5 @@ impl<V: Clone> Table<V> {
         let found = answer();
         self.put(key, found.clone());
         found
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.iter().map(|part| part.lock().unwrap().len()).sum()
     }
 }

@@ -15,10 +15,11 @@ use serde_json::json;
 use super::{
     operator::Operator,
     tables::{Shared, hash_of},
-    world::{EMPTY, Object, State, Stored, Token, before, created, id, key, time, value},
+    world::{EMPTY, Object, Start, State, Stored, Token, before, created, id, key, time, value},
 };
 
 /// The names of things, and the specs that users switch between.
+#[derive(Clone)]
 pub struct Names {
     /// By (active, shape, named).
     specs: Vec<Wanted>,
@@ -28,20 +29,35 @@ pub struct Names {
     cluster: ClusterId,
     identity: Identity,
     organization: OrgName,
+    /// The token that is to be taken over; 0 for none.
+    pub adopts: u8,
 }
 
+/// The label of a token that is to be taken over: the same that the object's own tokens have.
+const ADOPTED: &str = "payments/pull";
+
 impl Names {
-    pub fn new(retained: bool) -> Self {
+    pub fn new(start: Start) -> Self {
+        let verification = if start == Start::Trusting { "None" } else { "Registry" };
+        let adopt = match start {
+            Start::Adopting => json!({"label": ADOPTED}),
+            Start::AdoptingById => json!({"id": id(1).as_str()}),
+            _ => json!(null),
+        };
         let organization = OrgName::parse("acme").unwrap();
-        let policy = if retained { "Retain" } else { "Delete" };
+        let (policy, tokens) = match start {
+            Start::Retained => ("Retain", "Retain"),
+            Start::Deactivating => ("Retain", "Deactivate"),
+            _ => ("Delete", "Delete"),
+        };
         let mut specs = Vec::new();
         for active in [false, true] {
             for shape in 0..3 {
                 for named in 0..2 {
                     let spec: TokenSpec = serde_json::from_value(json!({
-                        "active": active, "description": format!("shape {shape}"), "deletionPolicy": policy,
-                        "expiration": {"lifetime": "3h"}, "rotation": {"renewBefore": "1h", "overlap": "30m"},
-                        "secret": {"name": key(named).name, "deletionPolicy": policy},
+                        "active": active, "description": format!("shape {shape}"), "deletionPolicy": tokens,
+                        "expiration": {"lifetime": "3h"}, "rotation": {"renewBefore": "1h", "overlap": "30m", "verification": verification},
+                        "secret": {"name": key(named).name, "deletionPolicy": policy}, "adopt": adopt,
                     }))
                     .unwrap();
                     specs.push(valid::wanted(&spec, Some(&organization), "payments", "pull", &[]).unwrap());
@@ -56,6 +72,7 @@ impl Names {
                     .filter(|_| named < 2)
                     .map_or(String::new(), |spec| spec.secret.layout_hash(&organization))
             }),
+            adopts: u8::from(start.adopts()),
             specs,
             cluster: ClusterId::parse("c1").unwrap(),
             identity: Identity::of("OrganizationAccessToken", "payments", "pull"),
@@ -109,6 +126,11 @@ impl Names {
         }
     }
 
+    /// What Docker Hub says of a token that it is asked for by its id.
+    pub fn found(&self, token: &Token) -> plan::Token {
+        plan::Token { shape: Some(self.shapes[usize::from(token.shape)].clone()), ..self.listed(token) }
+    }
+
     pub fn stored(&self, stored: Stored) -> plan::SecretState {
         match stored {
             Stored::Absent => plan::SecretState::Absent,
@@ -154,15 +176,29 @@ impl Operator {
             None => state.object.as_ref()?,
         };
         let secrets = process.store.secrets.map(|(stored, _)| stored);
-        let mark = hash_of(&(object, secrets, &process.memo, &process.list, process.fresh, state.tick));
+        let mark = hash_of(&(
+            object,
+            secrets,
+            &process.memo,
+            &process.list,
+            process.fresh,
+            process.stale,
+            process.settled,
+            state.tick,
+        ));
         Some(self.seen.views.ask(mark, || Shared::new(self.gather(state, object))))
     }
 
     fn gather(&self, state: &State, object: &Object) -> View {
         let (now, process, names) = (time(state.tick), &state.process, &self.names);
         let (mut session, hand) = process.memo.get().clone();
-        session.fresh_after = before(now, 2);
-        let started = before(now, if process.fresh { 1 } else { 3 });
+        if process.settled {
+            session.since = before(now, 700_000_000_000);
+        }
+        // A minute is nothing to the rules, but where there is no place.
+        let age = if process.stale { 61_000_000_000 } else { 0 };
+        session.fresh_after = before(now, age + 2);
+        let started = before(now, age + if process.fresh { 1 } else { 3 });
         let request = |number: u8| (number > 0).then(|| number.to_string());
         let requests = LastHandled { trigger: None, rotate: request(object.rotate), revoke: request(object.revoke) };
         let secret = |number: usize| Secret {
@@ -189,8 +225,8 @@ impl Operator {
             memory: object.memory.get().clone(),
             organization: Organization::Known(Account {
                 name: names.organization.clone(),
-                limit: self.limit.unwrap_or(100).into(),
-                reserved: 0,
+                limit: u32::from(self.limit.unwrap_or(100)) + u32::from(self.exaggerated),
+                reserved: u32::from(self.start == Start::New && self.limit.is_some_and(|limit| limit > 2)),
                 adoptable: true,
                 suspended: false,
                 list: Some(List { started, total, tokens }),

@@ -1,6 +1,10 @@
 //! The state of the world and of the operator in it, and what may happen.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use oat_operator::{
@@ -9,6 +13,7 @@ use oat_operator::{
 };
 
 pub use super::tables::Shared;
+use super::tables::hash_of;
 
 /// How often each kind of fault, edit or passing of time may happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -37,10 +42,16 @@ pub struct Budget {
     pub delete: u8,
     /// A Secret is deleted or changed by hand.
     pub secret: u8,
-    /// A token is deleted or deactivated by hand.
+    /// Somebody else makes a Secret where there is none.
+    pub squat: u8,
+    /// A token is deleted or deactivated, or the current one loses its marker, by hand.
     pub hub: u8,
     /// Somebody else makes or deletes a token of the organization.
     pub places: u8,
+    /// Ten minutes of a term pass: nothing that a former leader asked Docker Hub for is under way any more.
+    pub settle: u8,
+    /// A token is changed by hand in what a list doesn't tell, and the day comes when it is looked at.
+    pub reshape: u8,
     /// Time passes: overlaps end after one tick, renewals are due after two, tokens expire after three.
     pub tick: u8,
 }
@@ -56,8 +67,25 @@ pub enum Start {
     Two,
     /// The same; at the end the token is to stay.
     Retained,
+    /// Token 1 is where it should be; at the end it is to be deactivated, and the Secret stays without it.
+    Deactivating,
+    /// Somebody just made the object, and wants no proofs.
+    Trusting,
+    /// Token 3 and its Secret are there, but the object has no status.
+    Kept,
+    /// Somebody just made the object, to take over a token that is there, by its label.
+    Adopting,
+    /// The same by its id.
+    AdoptingById,
     /// Token 3 is at Docker Hub, but the object has no status and no Secret.
     Restored,
+}
+
+impl Start {
+    /// Whether a token is to be taken over.
+    pub fn adopts(self) -> bool {
+        matches!(self, Self::Adopting | Self::AdoptingById)
+    }
 }
 
 /// In place of a token: no value.
@@ -107,17 +135,30 @@ pub struct Token {
     pub doomed: bool,
 }
 
+impl Token {
+    /// Its label gets a marker with this sequence, or loses it. What it had is kept in mind.
+    pub fn relabel(&mut self, marker: u8) {
+        self.marked = marker > 0;
+        if self.marked {
+            self.sequence = marker;
+        }
+    }
+}
+
 /// A write that nobody waits for any more. It lands or fails by its preconditions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flying {
     Create {
         sequence: u8,
         shape: u8,
+        /// Whether a former leader sent it.
+        former: bool,
     },
     Update {
         number: u8,
         active: Option<bool>,
-        marked: Option<bool>,
+        /// The sequence in the marker that its label gets; 0 for none.
+        marker: Option<u8>,
         shape: Option<u8>,
     },
     Delete {
@@ -144,6 +185,8 @@ pub enum Flying {
     Status {
         memory: Shared<Memory>,
         valid: bool,
+        /// At which tick: overlaps count from there.
+        sent: u8,
     },
     Finalizer {
         on: bool,
@@ -188,6 +231,10 @@ pub struct Process {
     pub list: Shared<Listed>,
     /// Whether that list may be relied on for a create.
     pub fresh: bool,
+    /// Whether that list is of an earlier tick.
+    pub stale: bool,
+    /// Whether the term is so old that no former leader's create is under way any more, and the list of since then.
+    pub settled: bool,
     pub store: Store,
     /// A pass that is under way.
     pub pass: Option<Shared<View>>,
@@ -195,8 +242,10 @@ pub struct Process {
     pub sent: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
+    /// The hash of all else.
+    pub mark: u64,
     pub tick: u8,
     pub object: Option<Object>,
     pub secrets: [Stored; 2],
@@ -259,13 +308,25 @@ pub enum Action {
     Delete,
     DropSecret(usize),
     ChangeSecret(usize),
+    /// Its data can't be read any more.
+    SpoilSecret(usize),
+    /// Somebody else makes a Secret of that name.
+    Squat(usize),
     DropToken(usize),
     Deactivate(usize),
+    /// The current token gets another label by hand.
+    Unmark(usize),
     /// Somebody else makes a token.
     Take,
     /// Somebody else deletes one.
     Free,
     Poll,
+    /// Ten minutes of the term have passed.
+    Settle,
+    /// Somebody changes the description of a token by hand.
+    Reshape(usize),
+    /// The day has come to look at the current token in all its parts.
+    Day,
     /// A write lands that nobody waits for.
     Land(usize),
     /// Kubernetes removes the Secret of an object that is gone.
@@ -276,6 +337,13 @@ pub enum Action {
 /// The place of a token in a set of them.
 pub fn bit(number: u8) -> u64 {
     1 << number.min(63)
+}
+
+/// Reckoned once, and asked for more than once.
+impl Hash for State {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.mark);
+    }
 }
 
 impl State {
@@ -334,6 +402,9 @@ impl State {
             self.process.store = self.now();
         }
         self.flying.sort_unstable();
+        let world = (self.tick, &self.object, self.secrets, self.posted, &self.tokens, self.foreign, &self.flying);
+        let theirs = (&self.process, &self.standby, self.left, self.made, self.deleted, self.broken);
+        self.mark = hash_of(&(world, theirs));
     }
 
     /// What a store has that isn't behind.

@@ -42,7 +42,7 @@ struct Played {
 
 fn play(script: &Script) -> Played {
     let mut options = Options::new(script.seed);
-    options.calm = true;
+    (options.calm, options.by_chance) = (true, true);
     let (limit, tighter) = (usize::try_from(script.setting.limit).unwrap(), script.setting.tighter);
     options.hub = Box::new(move |hub| {
         let limit = if tighter { limit.min(6) } else { limit + 2 };
