@@ -77,7 +77,8 @@ pub struct Options {
     pub calm: bool,
     /// Whether logs are kept, at TRACE, and searched for secrets at the end.
     pub logs: bool,
-    /// Whether users do anything at once.
+    /// Whether so much happens at once that no configuration of the model has all of it: users who do anything, faults
+    /// that the model does not tell apart. Steps that it lacks are then named, and fail nothing.
     pub by_chance: bool,
     /// Changes what Docker Hub is started with.
     pub hub: Box<dyn FnOnce(&mut HubOptions)>,
