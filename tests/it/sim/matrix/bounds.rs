@@ -34,7 +34,12 @@ pub fn patience(trouble: Trouble, ask: Ask) -> u64 {
 ///
 /// An attempt is a list, maybe with a login, and what it comes to; a status says what is wrong, and an event.
 pub fn work(trouble: Trouble, ask: Ask) -> usize {
-    let lists = if ask.is_store() { patience(trouble, ask) } else { 0 };
+    let lists = match ask {
+        // A list may hide that credentials have changed: they are looked at after each.
+        Ask::OtherSecrets => 2 * patience(trouble, ask),
+        _ if ask.is_store() => patience(trouble, ask),
+        _ => 0,
+    };
     60 + usize::try_from(lists).unwrap()
 }
 
