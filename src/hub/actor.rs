@@ -150,12 +150,15 @@ impl Actor {
                 shared.board.forget_trouble();
             }
         }
-        let due = self.due();
-        if due.is_none_or(|due| due > shared.clock.now()) {
+        let (due, now) = (self.due(), shared.clock.now());
+        if due.is_none_or(|due| due > now) {
             let alarm = async {
-                match due {
-                    Some(due) => shared.clock.sleep_until(due).await,
-                    None => future::pending().await,
+                let Some(due) = due else { return future::pending().await };
+                // A clock that is set back must not put the list off.
+                let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+                tokio::select! {
+                    () = shared.clock.sleep_until(due) => {}
+                    () = shared.clock.sleep(left) => {}
                 }
             };
             tokio::select! {
