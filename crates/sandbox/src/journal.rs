@@ -104,6 +104,8 @@ pub enum Moment {
     Arrived,
     /// It was executed with this status. The answer has not been sent yet, and perhaps never will be.
     Executed(u16),
+    /// It is being answered with this status, by the server or by a fault in its name.
+    Answered(u16),
 }
 
 /// Who is told of every request at once, within the server's own task.

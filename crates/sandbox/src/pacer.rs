@@ -5,8 +5,9 @@
 //! nothing is under way:
 //!
 //! * every connection ends at a server of the sandbox, and [`Traffic`] counts what those do with them;
-//! * before each look at the sockets, a datagram is sent over the loopback device and received again. The kernel delivers
-//!   what a processor sends there in order, so all that was written before has arrived by then;
+//! * once the count has stood still, before each look at the sockets, a datagram is sent over the loopback device and
+//!   received again. The kernel delivers what a processor sends there in order, so all that was written before has
+//!   arrived by then;
 //! * if the count stood still from one look to the next, then no server wrote anything that a client has yet to read, and
 //!   if it did so once more, no client wrote anything that a server has yet to read. After a time of traffic, one look more.
 //!
@@ -155,11 +156,13 @@ impl Inner {
             *state = State { seen: count, still: 0, moved: false, passed: state.passed + 1 };
             return;
         }
-        if state.moved {
-            // Should the kernel have put deliveries off, then to a thread of its own, which goes first here.
-            std::thread::yield_now();
+        if state.still > 0 {
+            if state.moved {
+                // Should the kernel have put deliveries off, then to a thread of its own, which goes first here.
+                std::thread::yield_now();
+            }
+            self.barrier();
         }
-        self.barrier();
         waker.wake_by_ref();
     }
 

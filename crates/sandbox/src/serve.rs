@@ -272,6 +272,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     if let Ok(response) = &answered {
         let status = response.status().as_u16();
         journal.update(index, |entry| entry.status = Some(status));
+        journal.tell(Moment::Answered(status), index);
     }
     answered
 }

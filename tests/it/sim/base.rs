@@ -55,6 +55,6 @@ pub fn base() -> &'static Base {
             install(&client(&server.kubeconfig()).await, &ROLES).await;
             server.template()
         });
-        Base { authority, tls, keys: Keys::shared().unwrap(), template }
+        Base { authority, tls, keys: Keys::quick().unwrap(), template }
     })
 }

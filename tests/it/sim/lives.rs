@@ -127,7 +127,6 @@ fn a_lost_answer_of_a_rotation_that_took_the_last_place_blocks_nobody() {
 #[test]
 fn a_token_is_exchanged_at_the_last_safe_moment() {
     Sim::run_with(with_places(4, 3), async |sim| {
-        sim.rules.excuse("S1");
         let acme = organization(sim, 3).await;
         let operator = sim.start_operator(&[]).await;
         sim.token("pull", json!({"expiration": {"lifetime": "72h"}})).await;
@@ -224,7 +223,6 @@ fn no_window_lets_a_token_expire() {
 fn tokens_are_taken_over() {
     for (seed, by) in [(9, "id"), (10, "label")] {
         Sim::run_with(calm(seed), async |sim| {
-            sim.rules.excuse("S4");
             let acme = acme(sim);
             let (id, value) = acme.create(by_hand("jenkins [old]")).unwrap();
             sim.organization().await;
@@ -263,8 +261,6 @@ fn a_token_that_is_not_there_is_not_taken_over() {
 #[test]
 fn what_somebody_changes_at_docker_hub_is_set_back() {
     Sim::run_with(calm(12), async |sim| {
-        // It has lost its marker by hand, and is known by its id.
-        sim.rules.excuse("S4");
         sim.organization().await;
         let acme = acme(sim);
         let operator = sim.start_operator(&[]).await;

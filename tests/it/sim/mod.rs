@@ -75,6 +75,8 @@ pub struct Options {
     pub seed: u64,
     /// Watches last for ever and say nothing while nothing happens: for long times. Otherwise as real ones.
     pub calm: bool,
+    /// Whether the cluster is spoken to without TLS, whose handshakes are dear.
+    pub plain: bool,
     /// Whether logs are kept, at TRACE, and searched for secrets at the end.
     pub logs: bool,
     /// Whether so much happens at once that no configuration of the model has all of it: users who do anything, faults
@@ -86,7 +88,7 @@ pub struct Options {
 
 impl Options {
     pub fn new(seed: u64) -> Self {
-        Self { seed, calm: false, logs: false, by_chance: false, hub: Box::new(|_| {}) }
+        Self { seed, calm: false, plain: false, logs: false, by_chance: false, hub: Box::new(|_| {}) }
     }
 }
 
@@ -190,6 +192,7 @@ impl Sim {
         cluster.latency = LATENCY;
         cluster.template = Some(base.template.clone());
         cluster.seed = Some(options.seed);
+        cluster.plain = options.plain;
         cluster.longest_watch = options.calm.then_some(365 * DAY);
         let kube = KubeServer::start(cluster).await.unwrap();
         let acme = hub::Organization::new("acme").owner("acme-owner").limit(200);

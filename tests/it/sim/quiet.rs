@@ -185,8 +185,33 @@ fn the_rules_see_what_they_are_there_for() {
         broken.sort();
         broken.dedup();
         assert_eq!(broken, ["S1", "S2", "S4", "S5", "S6", "S7"]);
-        sim.rules.excuse("S4");
-        impostor.call("PATCH", &format!("{tokens}/{}", foreign.id), json!({"is_active": true})).await;
-        assert!(sim.rules.take_broken().iter().all(|what| !what.starts_with("S4")));
+    });
+}
+
+#[test]
+fn an_overlap_is_cut_by_a_second_replacement_only() {
+    let mut options = Options::new(7);
+    options.calm = true;
+    Sim::run_with(options, async |sim| {
+        sim.organization().await;
+        let operator = sim.start_operator(&[]).await;
+        sim.token("pull", json!({"rotation": {"overlap": "2h"}})).await;
+        sim.until("it is ready", MINUTE, |sim| sim.is_ready("pull")).await;
+        let sequence = |sim: &Sim, number| sim.object("pull").is_some_and(|object| world::sequence(&object) == number);
+        for number in [2, 3] {
+            sim.advance(MINUTE).await;
+            sim.annotate("pull", "oat-operator.dev/rotate", &number.to_string()).await;
+            sim.until("it is replaced", MINUTE, |sim| sequence(sim, number)).await;
+        }
+        let acme = sim.servers.hub.organization("acme");
+        let former = acme.tokens().into_iter().find(|token| token.label.ends_with(".2]")).unwrap();
+        assert_eq!(acme.tokens().len(), 2, "the first had to go");
+        assert!(sim.rules.take_broken().is_empty());
+        let impostor = Impostor::new(sim).await;
+        impostor.call("DELETE", &format!("/v2/orgs/acme/access-tokens/{}", former.id), Value::Null).await;
+        sim.advance(3 * HOUR).await;
+        let broken = sim.rules.take_broken();
+        assert!(broken.len() == 1 && broken[0].starts_with("S8"), "{broken:?}");
+        operator.kill().await;
     });
 }

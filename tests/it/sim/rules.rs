@@ -3,9 +3,16 @@
 //! The names are those of docs/reliability.md: S1 no Secret holds a value that the operator has ended; S2 a create is sent
 //! once per sequence and term; S3 the status names a token whose value a Secret held; S4 nobody else's token is touched;
 //! S5 live tokens are few; S6 an orphan goes only when the remembered sequence has passed it; S7 sequences never go back;
-//! S8 the former token lives until its overlap is over; S9 on deletion Secrets, then tokens, then the finalizer; and every status passes the linter.
+//! S8 a former token lives until its overlap is over ([`overlap`]); S9 on deletion Secrets, then tokens, then the
+//! finalizer; and every status passes the linter. Where a rule depends on the time, it is the operator's ([`clocks`]).
 //!
 //! Never: a decision of the operator told again. It looks at what the servers hold.
+
+mod clocks;
+mod ended;
+mod farewell;
+mod overlap;
+mod secrets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,16 +24,17 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use oat_operator::api::{
-    FINALIZER, OWNER, Organization, OrganizationAccessToken, REVOKE, SEQUENCE,
+    FINALIZER, OWNER, Organization, OrganizationAccessToken, REVOKE,
     names::{Identity, Marker},
-    token::{DeletionPolicy, SecretDeletionPolicy},
 };
 use oat_sandbox::journal::{Entry, Journal, Moment, Server};
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{Servers, user};
 use crate::support::lint;
+use clocks::{Clocks, LATE};
 
 /// The rules, and what is remembered for them.
 pub struct Rules {
@@ -39,12 +47,12 @@ pub struct Rules {
 struct State {
     /// What must not happen and did.
     broken: Vec<String>,
-    /// Rules that a scenario breaks on purpose.
-    excused: BTreeSet<&'static str>,
     /// Tokens as they were last seen, by id.
     known: BTreeMap<String, Known>,
     /// Values that the operator has deleted or deactivated, by hash: how.
     ended: BTreeMap<String, String>,
+    /// What Secrets held when they were last looked at, by uid: their version and the hash.
+    values: BTreeMap<String, (String, Option<String>)>,
     /// Values that some Secret has held, by hash.
     held: BTreeSet<String>,
     /// Secrets that somebody else wrote last.
@@ -54,15 +62,18 @@ struct State {
     /// The highest sequence by what shows it.
     highest: BTreeMap<String, u64>,
     /// Token objects with our finalizer, by uid.
-    finalized: BTreeMap<String, Finalized>,
+    finalized: BTreeMap<String, farewell::Finalized>,
+    /// Objects whose tokens are not to work.
+    silent: BTreeSet<Identity>,
     /// When somebody last wanted an object's tokens not to work.
     silenced: BTreeMap<Identity, Timestamp>,
-    /// Tokens that carried a marker once.
-    marked: BTreeSet<String>,
+    /// When a status last named a token, or its create was carried out, by id.
+    remembered: BTreeMap<String, Timestamp>,
     /// Objects with a create that was disturbed: its token may appear at any time.
     disturbed: BTreeSet<Identity>,
-    /// Places are scarce: so long before its expiry a token may be given up for its successor.
-    scarce: Option<SignedDuration>,
+    clocks: Clocks,
+    overlaps: overlap::Overlaps,
+    refusals: ended::Refusals,
     /// Whether the token service refused a value of ours since the last create: that token goes at once.
     refused: bool,
     /// Whether others may say so in its place: then a token goes whose value no Secret ever held.
@@ -71,25 +82,15 @@ struct State {
     faults: u32,
 }
 
+#[derive(Clone)]
 struct Known {
+    organization: String,
     hash: String,
     label: String,
     live: bool,
+    created: Timestamp,
     expires: Option<Timestamp>,
 }
-
-/// What is remembered of a token object for the time when it is gone.
-struct Finalized {
-    identity: Identity,
-    policy: DeletionPolicy,
-    retain: bool,
-    deleting: Option<Timestamp>,
-}
-
-/// How late a decision may be carried out that was right when it was made: faults hold requests and watches back.
-const LATE: SignedDuration = SignedDuration::from_hours(3);
-/// How long a deletion waits for an organization that can't be reached; a bit less, for clocks that differ.
-const ABANDON_AFTER: SignedDuration = SignedDuration::from_secs(590);
 
 /// The hash of a value, as the status has it.
 fn hash(value: &str) -> String {
@@ -103,6 +104,11 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 /// An annotation or a label, whose keys have slashes.
 fn entry<'a>(object: &'a Value, map: &str, key: &str) -> Option<&'a str> {
     object["metadata"][map][key].as_str()
+}
+
+/// What [`State::highest`] calls the labels of an object's tokens.
+fn labels_of(identity: &Identity) -> String {
+    format!("labels of {identity:?}")
 }
 
 fn is_ours(entry: &Entry) -> bool {
@@ -125,14 +131,11 @@ impl Rules {
         rules
     }
 
-    /// This rule is broken on purpose from now on.
-    pub fn excuse(&self, rule: &'static str) {
-        self.state.lock().unwrap().excused.insert(rule);
-    }
-
     /// Something happened that may leave a token behind.
     pub fn fault(&self) {
-        self.state.lock().unwrap().faults += 1;
+        let mut state = self.state.lock().unwrap();
+        state.faults += 1;
+        state.overlaps.settle_all();
     }
 
     /// From now on values may be refused by others than the token service.
@@ -140,9 +143,11 @@ impl Rules {
         self.state.lock().unwrap().disowned = true;
     }
 
-    /// From now on places may be scarce, and clocks differ: so long before its expiry a token may be given up.
-    pub fn scarce(&self, before: SignedDuration) {
-        self.state.lock().unwrap().scarce = Some(before);
+    /// From now on the operators' clocks are ahead of the servers' by so much.
+    pub fn clocks(&self, now: Timestamp, ahead: SignedDuration) {
+        let mut state = self.state.lock().unwrap();
+        state.clocks.set(now, ahead);
+        state.overlaps.settle_all();
     }
 
     /// Somebody took tokens away at Docker Hub: nobody can know any more how far their sequences had come.
@@ -182,12 +187,17 @@ impl Rules {
             (Moment::Executed(status), Server::Hub) if writes && status < 300 => {
                 if is_ours(entry) {
                     state.changed_hub(&servers, entry);
-                    state.disturb(entry);
+                    if matches!(token_path(&entry.path), Some((_, None))) {
+                        state.made(entry);
+                    }
                 }
                 state.refresh(&servers, entry);
                 state.look_at_secrets(&servers, entry);
             }
-            (Moment::Executed(status), Server::Registry) if status >= 400 && is_ours(entry) => state.refused = true,
+            (Moment::Answered(status), Server::Registry) if status >= 400 && is_ours(entry) => state.refused = true,
+            (Moment::Answered(status), Server::Hub) if status >= 400 && is_ours(entry) => {
+                state.refused_by_hub(status, entry)
+            }
             (Moment::Executed(status), Server::Kubernetes) if writes && status < 300 => {
                 state.changed_kube(&servers, entry);
                 state.look_at_secrets(&servers, entry);
@@ -208,7 +218,7 @@ impl Rules {
 
 impl State {
     fn broke(&mut self, rule: &'static str, entry: &Entry, what: &str) {
-        if !self.excused.contains(rule) && self.broken.len() < 20 {
+        if self.broken.len() < 20 {
             self.broken.push(format!("{rule}: {what}, at {} {entry}", entry.time));
         }
     }
@@ -216,22 +226,41 @@ impl State {
     /// Takes note of what tokens there are.
     fn refresh(&mut self, servers: &Servers, entry: &Entry) {
         let Some((organization, _)) = token_path(&entry.path) else { return };
+        // What is gone stays known: requests about it may be under way.
+        let theirs = self.known.values_mut().filter(|known| known.organization == organization);
+        theirs.for_each(|known| known.live = false);
         for token in servers.hub.organization(organization).tokens() {
-            if Marker::parse(&token.label).is_some() {
-                self.marked.insert(token.id.clone());
+            let marked = Marker::parse(&token.label).is_some();
+            let (live, created, expires) = (token.live(), token.created_at, token.expires_at);
+            let (organization, hash, label) = (organization.to_owned(), token.value_sha256, token.label);
+            let known = Known { organization, hash, label, live, created, expires };
+            let new = self.known.insert(token.id.clone(), known).is_none();
+            if new && is_ours(entry) && marked {
+                self.remembered.insert(token.id, entry.time);
             }
-            let (live, expires) = (token.live(), token.expires_at);
-            self.known.insert(token.id, Known { hash: token.value_sha256, label: token.label, live, expires });
         }
     }
 
-    /// A create that was carried out and not answered as it should be leaves a token behind.
-    fn disturb(&mut self, entry: &Entry) {
-        if entry.fault.is_none() || !matches!(token_path(&entry.path), Some((_, None))) {
-            return;
+    /// Docker Hub said no, or a fault did so in its name.
+    fn refused_by_hub(&mut self, status: u16, entry: &Entry) {
+        match (token_path(&entry.path), entry.method.as_str(), status) {
+            (Some((_, None)), "POST", _) => {
+                let body = entry.json().unwrap_or_default();
+                if let Some((_, marker)) = Marker::parse(text(&body, "/label")) {
+                    self.refusals.refused(marker.identity, entry.time);
+                }
+            }
+            (Some((_, Some(id))), _, 404) => self.overlaps.said_gone(id, entry.time),
+            _ => {}
         }
+    }
+
+    /// A create was carried out. Where it is not answered as it should be, it leaves a token behind.
+    fn made(&mut self, entry: &Entry) {
         let body = entry.json().unwrap_or_default();
-        if let Some((_, marker)) = Marker::parse(text(&body, "/label")) {
+        let Some((_, marker)) = Marker::parse(text(&body, "/label")) else { return };
+        self.raise(labels_of(&marker.identity), marker.sequence);
+        if entry.fault.is_some() {
             self.disturbed.insert(marker.identity);
             self.faults += 1;
         }
@@ -247,7 +276,8 @@ impl State {
         let label = self.known.get(id).map(|known| known.label.clone()).unwrap_or_default();
         let Some((_, marker)) = Marker::parse(&label) else {
             // One that somebody relabelled is still remembered by its id.
-            let there = self.known.contains_key(id) && !self.marked.contains(id);
+            let remembered = self.remembered.get(id).is_some_and(|last| entry.time.duration_since(*last) <= LATE);
+            let there = self.known.contains_key(id) && !remembered && object_naming(servers, id).is_none();
             if there && !(entry.method == "PATCH" && is_adopted(servers, id, &label)) {
                 self.broke("S4", entry, &format!("a token without our marker, {label:?}"));
             }
@@ -264,11 +294,7 @@ impl State {
         if marker.sequence > remembered && !self.refused && !self.known.get(id).is_some_and(useless) {
             self.broke("S6", entry, &format!("sequence {} goes, {remembered} is remembered", marker.sequence));
         }
-        let former = status.previous.iter().find(|former| former.id == id).filter(|_| !is_revoking(&object));
-        let until = former.and_then(|former| former.revocation_time.parse::<jiff::Timestamp>().ok());
-        if until.is_some_and(|until| entry.time < until) {
-            self.broke("S8", entry, &format!("sequence {} was to live until {until:?}", marker.sequence));
-        }
+        self.former_goes(entry, &object, &marker.identity, id);
     }
 
     fn create(&mut self, servers: &Servers, entry: &Entry, organization: &str, label: &str, term: &str) {
@@ -279,10 +305,12 @@ impl State {
         *sent += 1;
         let again = *sent > 1;
         self.refused = false;
+        self.overlaps.settle(&marker.identity);
         if again {
             self.broke("S2", entry, &format!("sequence {} is sent twice in a term", marker.sequence));
         }
-        self.rises(entry, format!("labels of {:?}", marker.identity), marker.sequence);
+        // Of those that were never carried out nobody can know after a crash.
+        self.is_not_below(entry, &labels_of(&marker.identity), marker.sequence);
         let same = |label: &str| Marker::parse(label).is_some_and(|(_, other)| other.identity == marker.identity);
         let tokens = servers.hub.organization(organization).tokens();
         let live = tokens.iter().filter(|token| token.live() && same(&token.label)).count();
@@ -293,52 +321,20 @@ impl State {
     }
 
     fn rises(&mut self, entry: &Entry, what: String, sequence: u64) {
-        let highest = self.highest.entry(what.clone()).or_default();
-        let before = std::mem::replace(highest, sequence.max(*highest));
+        self.is_not_below(entry, &what, sequence);
+        self.raise(what, sequence);
+    }
+
+    fn is_not_below(&mut self, entry: &Entry, what: &str, sequence: u64) {
+        let before = self.highest.get(what).copied().unwrap_or_default();
         if sequence < before {
             self.broke("S7", entry, &format!("{what}: {sequence} after {before}"));
         }
     }
 
-    /// A change of ours at Docker Hub was carried out.
-    fn changed_hub(&mut self, servers: &Servers, entry: &Entry) {
-        let Some((_, Some(id))) = token_path(&entry.path) else { return };
-        let Some(known) = self.known.get(id) else { return };
-        let (hash, label) = (known.hash.clone(), known.label.clone());
-        let near = |(expires, before): (Timestamp, SignedDuration)| expires.duration_since(entry.time) <= before;
-        let given_up = known.expires.zip(self.scarce).is_some_and(near);
-        let active = entry.json().and_then(|body| body["is_active"].as_bool());
-        let how = match (entry.method.as_str(), active) {
-            ("DELETE", _) => "deleted",
-            ("PATCH", Some(false)) => "deactivated",
-            ("PATCH", Some(true)) => {
-                self.ended.remove(&hash);
-                return;
-            }
-            _ => return,
-        };
-        let identity = Marker::parse(&label).map(|(_, marker)| marker.identity);
-        let object = identity.as_ref().and_then(|identity| object_of(servers, identity));
-        let silenced = identity.and_then(|identity| self.silenced.get(&identity));
-        let late = silenced.is_some_and(|since| entry.time.duration_since(*since) <= LATE);
-        let on_purpose = object.as_ref().is_some_and(is_silenced) || late || !known.live || given_up;
-        if !on_purpose {
-            self.ended.insert(hash, format!("{how} as {label:?}"));
-        }
-    }
-
-    /// S1: no Secret holds a value that the operator has ended.
-    fn look_at_secrets(&mut self, servers: &Servers, entry: &Entry) {
-        for secret in servers.kube.objects("secrets") {
-            let Some(value) = user::value(&secret).filter(|_| entry_of(&secret).is_some()) else { continue };
-            let hash = hash(&value);
-            self.held.insert(hash.clone());
-            let key = (text(&secret, "/metadata/namespace").to_owned(), text(&secret, "/metadata/name").to_owned());
-            if let Some(how) = self.ended.get(&hash).filter(|_| !self.tampered.contains(&key)) {
-                let what = format!("Secret {}/{} holds what was {how}", key.0, key.1);
-                self.broke("S1", entry, &what);
-            }
-        }
+    fn raise(&mut self, what: String, sequence: u64) {
+        let highest = self.highest.entry(what).or_default();
+        *highest = sequence.max(*highest);
     }
 
     /// Kubernetes was changed by anybody.
@@ -367,22 +363,12 @@ impl State {
             },
             ["apis", "oat-operator.dev", _, "namespaces", namespace, "organizations", name, "status"] if ours => {
                 let Some(object) = servers.kube.object(user::ORGANIZATIONS, namespace, name) else { return };
-                self.lint::<Organization>(entry, object, lint::organization);
+                match serde_json::from_value::<Organization>(object) {
+                    Ok(object) => self.lint(entry, &object, lint::organization),
+                    Err(error) => self.broke("lint", entry, &error.to_string()),
+                }
             }
             _ => {}
-        }
-    }
-
-    fn changed_secret(&mut self, servers: &Servers, entry: &Entry, namespace: &str, name: &str, ours: bool) {
-        let key = (namespace.to_owned(), name.to_owned());
-        if !ours {
-            self.tampered.insert(key);
-            return;
-        }
-        self.tampered.remove(&key);
-        let Some(secret) = servers.kube.object("secrets", namespace, name) else { return };
-        if let (Some(owner), Some(sequence)) = (entry_of(&secret), self::entry(&secret, "annotations", SEQUENCE)) {
-            self.rises(entry, format!("Secrets of {owner}"), sequence.parse().unwrap_or_default());
         }
     }
 
@@ -393,21 +379,27 @@ impl State {
         };
         let uid = object.metadata.uid.clone().unwrap_or_default();
         if object.metadata.finalizers.iter().flatten().any(|name| name == FINALIZER) {
-            let spec = &object.spec.token;
-            let finalized = Finalized {
-                identity: identity(&object),
-                policy: spec.deletion_policy,
-                retain: spec.secret.deletion_policy == SecretDeletionPolicy::Retain,
-                deleting: object.metadata.deletion_timestamp.as_ref().map(|time| time.0),
-            };
+            let finalized = farewell::Finalized::of(&object);
             self.finalized.insert(uid.clone(), finalized);
         }
-        if is_silenced(&object) {
-            self.silenced.insert(identity(&object), entry.time);
+        let identity = identity(&object);
+        let silent = is_silenced(&object);
+        let was = if silent { !self.silent.insert(identity.clone()) } else { self.silent.remove(&identity) };
+        if was || silent {
+            self.silenced.insert(identity.clone(), entry.time);
+        }
+        if !ours {
+            self.overlaps.settle(&identity);
         }
         if !ours || !status {
             return;
         }
+        let named = object.status.iter().flat_map(|status| {
+            let current = status.token.iter().map(|token| &token.id);
+            current.chain(status.previous.iter().map(|former| &former.id))
+        });
+        self.remembered.extend(named.map(|id| (id.clone(), entry.time)));
+        self.promised(entry, &object, &identity);
         if let Some(token) = object.status.as_ref().and_then(|status| status.token.as_ref()) {
             self.rises(entry, format!("status of {uid}"), token.sequence);
             let hash = token.value_hash.trim_start_matches("sha256:");
@@ -415,53 +407,15 @@ impl State {
                 self.broke("S3", entry, &format!("no Secret ever held the value of sequence {}", token.sequence));
             }
         }
-        let object = serde_json::to_value(&object).unwrap();
-        self.lint::<OrganizationAccessToken>(entry, object, lint::token);
+        self.lint(entry, &object, lint::token);
     }
 
-    fn lint<K: serde::de::DeserializeOwned>(&mut self, entry: &Entry, object: Value, lint: fn(&K)) {
-        let linted = serde_json::from_value(object).map_err(|error| error.to_string()).and_then(|object: K| {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| lint(&object))).map_err(|panic| {
-                let text = panic.downcast_ref::<String>().cloned();
-                text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
-            })
-        });
-        if let Err(complaint) = linted {
-            self.broke("lint", entry, &complaint);
+    fn lint<K: std::panic::RefUnwindSafe>(&mut self, entry: &Entry, object: &K, lint: fn(&K)) {
+        if let Err(panic) = std::panic::catch_unwind(|| lint(object)) {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            self.broke("lint", entry, &text.unwrap_or_default());
         }
-    }
-
-    /// S9: the object is gone by our write, so its Secrets and tokens must be, but for what is to be left.
-    fn released(&mut self, servers: &Servers, entry: &Entry, namespace: &str, name: &str) {
-        let identity = Identity::of("OrganizationAccessToken", namespace, name);
-        let marked = |label: &str| Marker::parse(label).is_some_and(|(_, marker)| marker.identity == identity);
-        let of = |uid: &str| self.finalized.get(uid).filter(|found| found.identity == identity);
-        let secrets = servers.kube.objects("secrets");
-        let left = secrets.iter().filter(|secret| user::value(secret).is_some());
-        let left = left.filter_map(|secret| of(entry_of(secret).unwrap_or_default()));
-        let left = left.filter(|found| !(found.retain && found.policy == DeletionPolicy::Retain)).count();
-        let last = self.finalized.values().filter(|found| found.identity == identity && found.deleting.is_some());
-        let last = last.max_by_key(|found| found.deleting);
-        let waited = last.and_then(|found| found.deleting).map(|since| entry.time.duration_since(since));
-        let abandoned = self.scarce.is_some() || waited.is_some_and(|waited| waited >= ABANDON_AFTER);
-        let kept = last.is_some_and(|found| found.policy != DeletionPolicy::Delete);
-        let tokens = servers.hub.organization("acme").tokens();
-        // Docker Hub changes nothing about an expired token.
-        let tokens = tokens.into_iter().filter(|token| marked(&token.label) && !(kept && token.expired));
-        let labels: Vec<String> = tokens.map(|token| token.label).collect();
-        if left > 0 {
-            self.broke("S9", entry, "the finalizer goes before the Secret");
-        }
-        if !labels.is_empty() && !abandoned && !self.disturbed.contains(&identity) {
-            self.broke("S9", entry, &format!("the finalizer goes before {labels:?}"));
-        }
-        // What is left is another object's some day.
-        self.faults += u32::try_from(labels.len()).unwrap();
-        if !labels.is_empty() {
-            self.disturbed.insert(identity.clone());
-        }
-        self.creates.retain(|(marker, _), _| marker.identity != identity);
-        self.highest.remove(&format!("labels of {identity:?}"));
     }
 }
 
@@ -484,10 +438,20 @@ fn is_revoking(object: &OrganizationAccessToken) -> bool {
 
 /// Whether some object takes this token over.
 fn is_adopted(servers: &Servers, id: &str, label: &str) -> bool {
-    servers.kube.objects(user::TOKENS).iter().any(|object| {
+    servers.kube.stored(user::TOKENS).iter().any(|object| {
         let adopt = &object["spec"]["adopt"];
         adopt["id"] == id || adopt["label"] == label
     })
+}
+
+/// The object whose status names this token.
+fn object_naming(servers: &Servers, id: &str) -> Option<OrganizationAccessToken> {
+    let objects = servers.kube.stored(user::TOKENS);
+    let names = |object: &&Arc<Value>| {
+        let status = &object["status"];
+        status["token"]["id"] == id || status["previous"].as_array().into_iter().flatten().any(|one| one["id"] == id)
+    };
+    OrganizationAccessToken::deserialize(&**objects.iter().find(names)?).ok()
 }
 
 fn identity(object: &OrganizationAccessToken) -> Identity {
@@ -497,7 +461,11 @@ fn identity(object: &OrganizationAccessToken) -> Identity {
 
 /// The object whose tokens carry this identity.
 fn object_of(servers: &Servers, wanted: &Identity) -> Option<OrganizationAccessToken> {
-    let objects = servers.kube.objects(user::TOKENS);
-    let mut objects = objects.into_iter().filter_map(|object| serde_json::from_value(object).ok());
-    objects.find(|object| identity(object) == *wanted)
+    let objects = servers.kube.stored(user::TOKENS);
+    let is_it = |object: &&Arc<Value>| {
+        let (namespace, name) = (text(object, "/metadata/namespace"), text(object, "/metadata/name"));
+        Identity::of("OrganizationAccessToken", namespace, name) == *wanted
+    };
+    let found = objects.iter().find(is_it)?;
+    OrganizationAccessToken::deserialize(&**found).ok()
 }

@@ -99,14 +99,16 @@ impl Sim {
     }
 }
 
-/// The value in a Secret, as a client reads it.
+/// The value in a Secret, as a client reads it: by its type. Other keys are somebody's own.
 pub fn value(secret: &Value) -> Option<String> {
     use base64::Engine;
     let read = |key: &str| {
         let data = secret["data"][key].as_str()?;
         String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).ok()?).ok()
     };
-    if let Some(password) = read("password") {
+    if secret["type"] != "kubernetes.io/dockerconfigjson"
+        && let Some(password) = read("password")
+    {
         return Some(password);
     }
     let config: Value = serde_json::from_str(&read(".dockerconfigjson")?).ok()?;

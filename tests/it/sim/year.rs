@@ -243,9 +243,6 @@ fn check_writes(mut writes: BTreeMap<String, usize>, objects: &[Object]) {
 fn a_year_passes_and_every_rotation_is_where_it_belongs() {
     let begun = std::time::Instant::now();
     Sim::run_with(options(), async |sim| {
-        // Of another's token only the one that is taken over is changed.
-        sim.rules.excuse("S4");
-        sim.rules.scarce(SignedDuration::from_mins(61));
         let acme = sim.servers.hub.organization("acme");
         let (adopted, _) = acme.create(NewToken::new("acme", "jenkins")).unwrap();
         let objects = Object::all(&adopted);

@@ -103,6 +103,12 @@ impl OrganizationHandle {
         self.with(|known| known.tokens.iter().map(|token| view(token, now)).collect()).unwrap_or_default()
     }
 
+    /// How many tokens there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.with(|known| known.tokens.len()).unwrap_or_default()
+    }
+
     /// One token.
     #[must_use]
     pub fn token(&self, id: &str) -> Option<TokenView> {

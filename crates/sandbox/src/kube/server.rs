@@ -62,6 +62,8 @@ pub struct KubeOptions {
     pub template: Option<Template>,
     /// Makes uids and generated names repeatable. Without it they are random.
     pub seed: Option<u64>,
+    /// Without TLS. For simulations of long times, where handshakes would be most of the work.
+    pub plain: bool,
     /// How long watches last, whatever is asked, and then without bookmarks. For simulations of long quiet times.
     pub longest_watch: Option<Duration>,
 }
@@ -92,6 +94,7 @@ impl KubeOptions {
             latency: Duration::ZERO,
             template: None,
             seed: None,
+            plain: false,
             longest_watch: None,
         }
     }
@@ -118,8 +121,9 @@ impl KubeServer {
             None => Authority::new()?,
         };
         let config = match options.tls {
-            Some(config) => config,
-            None => authority.server_config(&Certificate::loopback(options.clock.now()))?,
+            _ if options.plain => None,
+            Some(config) => Some(config),
+            None => Some(authority.server_config(&Certificate::loopback(options.clock.now()))?),
         };
         let ids = Ids::new(options.seed);
         let mut api = match options.template {
@@ -135,7 +139,7 @@ impl KubeServer {
         serve_options.port = options.port;
         serve_options.traffic = options.traffic;
         serve_options.latency = options.latency;
-        serve_options.tls = Some(config);
+        serve_options.tls = config;
         let serving = serve(serve_options, handler::router(api.clone())).await?;
         let controllers = tokio::spawn(controllers::run(api.clone()));
         Ok(Self { api, authority, serving, controllers, admin_token })
@@ -147,7 +151,7 @@ impl KubeServer {
         Template(Arc::new(self.api.read(World::clone)))
     }
 
-    /// `https://127.0.0.1:port`.
+    /// `https://127.0.0.1:port`, or `http://…` where it was started without TLS.
     #[must_use]
     pub fn url(&self) -> String {
         self.serving.url()
@@ -221,6 +225,12 @@ impl KubeServer {
     #[must_use]
     pub fn objects(&self, resource: &str) -> Vec<Value> {
         self.api.read(|world| world.store.list(resource, None).map(|(_, o)| (**o).clone()).collect())
+    }
+
+    /// The same without a copy of each.
+    #[must_use]
+    pub fn stored(&self, resource: &str) -> Vec<Arc<Value>> {
+        self.api.read(|world| world.store.list(resource, None).map(|(_, object)| object.clone()).collect())
     }
 
     /// How many changes there were since a resource version, by resource; `None` if that is forgotten.

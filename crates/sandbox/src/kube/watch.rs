@@ -200,18 +200,13 @@ impl Watch {
     }
 
     fn show(&mut self, change: &Change) {
-        let shows = |object: &Option<Arc<Value>>| {
-            let object = object.as_ref()?;
-            self.selection.shows(&change.key, object).then(|| present(&self.call.kind, object))
-        };
-        match (shows(&change.before), shows(&change.after)) {
-            (None, Some(after)) => self.push("ADDED", after),
-            (Some(_), Some(after)) => self.push("MODIFIED", after),
+        let shows = |object: &&Arc<Value>| self.selection.shows(&change.key, object);
+        let (before, after) = (change.before.as_ref().filter(shows), change.after.as_ref().filter(shows));
+        match (before, after) {
+            (None, Some(after)) => self.push("ADDED", present(&self.call.kind, after)),
+            (Some(_), Some(after)) => self.push("MODIFIED", present(&self.call.kind, after)),
             (Some(before), None) => {
-                let mut gone = match &change.after {
-                    Some(after) => present(&self.call.kind, after),
-                    None => before,
-                };
+                let mut gone = present(&self.call.kind, change.after.as_ref().unwrap_or(before));
                 set_meta(&mut gone, "resourceVersion", change.revision.to_string());
                 self.push("DELETED", gone);
             }

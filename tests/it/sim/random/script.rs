@@ -89,6 +89,8 @@ pub enum Tampering {
     Garbage,
     Annotation,
     Label,
+    /// A key of somebody's own.
+    Key,
 }
 
 /// What somebody does to an object's current token at Docker Hub, or to any.
@@ -107,7 +109,8 @@ impl Script {
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let setting = Setting {
-            poll: chance.pick(&[2 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR]),
+            // Polls are most of what an idle month costs.
+            poll: chance.pick(&[2 * HOUR, 6 * HOUR, 12 * HOUR, 12 * HOUR, 24 * HOUR, 24 * HOUR, 24 * HOUR, 24 * HOUR]),
             limit: chance.pick(&[6, 8, 10, 100]),
             reserved: chance.pick(&[0, 1, 2]),
             tighter: chance.percent(15),
@@ -171,7 +174,8 @@ impl Script {
             84..=92 => self.crash(chance, at, object),
             93..=94 => {
                 self.add(at, Act::Replicas(true));
-                self.add(at + chance.about(10 * MINUTE, 2 * DAY), Act::Replicas(false));
+                // Standing by is writes to the Lease without end.
+                self.add(at + chance.about(10 * MINUTE, 12 * HOUR), Act::Replicas(false));
             }
             95..=97 => {
                 let by = i64::try_from(chance.about(MINUTE, 3 * DAY).as_secs()).unwrap();
@@ -205,7 +209,8 @@ impl Script {
             }
             16 => self.add(at, Act::DeleteSecret(object)),
             17..=18 => {
-                let ways = [Tampering::Value, Tampering::Garbage, Tampering::Annotation, Tampering::Label];
+                let ways =
+                    [Tampering::Value, Tampering::Garbage, Tampering::Annotation, Tampering::Label, Tampering::Key];
                 self.add(at, Act::Tamper(object, chance.pick(&ways)));
             }
             _ => self.make(chance, at, object),

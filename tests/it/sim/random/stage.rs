@@ -195,6 +195,8 @@ impl<'a> Stage<'a> {
             }
             Act::Free => self.free(),
             Act::Trouble(number, trouble) => {
+                // After a failure what is left over may stay for one rotation more.
+                self.sim.rules.fault();
                 self.troubles.insert(*number, self.sim.faults.install(trouble.rule()));
             }
             Act::Over(number) => {
@@ -225,6 +227,7 @@ impl<'a> Stage<'a> {
     fn set(&mut self, by: SignedDuration) {
         self.upsets.push(self.sim.now());
         self.set_by += by;
+        self.sim.rules.clocks(self.sim.now(), self.set_by);
         self.operators.iter().for_each(|operator| operator.clock.set_by(by));
     }
 
@@ -262,6 +265,7 @@ impl<'a> Stage<'a> {
             Tampering::Garbage => json!({"stringData": {".dockerconfigjson": "{}"}}),
             Tampering::Annotation => json!({"metadata": {"annotations": {SEQUENCE: "9"}}}),
             Tampering::Label => json!({"metadata": {"labels": {OWNER: "somebody"}}}),
+            Tampering::Key => json!({"stringData": {"password": "somebody's"}}),
         };
         allowed(self.secrets().patch(&secret, &PatchParams::default(), &Patch::Merge(patch)).await);
     }

@@ -120,7 +120,9 @@ async fn converged(sim: &Sim, object: &OrganizationAccessToken) -> Vec<String> {
         "has a Secret with another value",
     );
     let url = format!("{}?service={SERVICE}", sim.servers.hub.token_url());
-    let proved = reqwest::Client::new().get(url).basic_auth("acme", Some(&value)).send().await.unwrap();
+    // Nothing is to be trusted: the machine's certificates need not be read.
+    let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+    let proved = client.get(url).basic_auth("acme", Some(&value)).send().await.unwrap();
     check(proved.status().is_success() == spec.active, "has a value that the token service judges otherwise");
     let late =
         |text: &str| sim.now().duration_since(text.parse::<Timestamp>().unwrap()) > SignedDuration::from_hours(1);
@@ -225,7 +227,9 @@ fn creates(stage: &Stage<'_>, entries: &[Entry]) -> Vec<String> {
     let create = |entry: &&Entry| {
         entry.server == Server::Hub && entry.method == "POST" && entry.path.ends_with("/access-tokens")
     };
-    let made = entries.iter().filter(create).filter(|entry| entry.executed).count();
+    // One that Docker Hub refuses for want of a place makes nothing.
+    let made = |entry: &&Entry| entry.executed && (entry.fault.is_some() || entry.status == Some(201));
+    let made = entries.iter().filter(create).filter(made).count();
     let disturbed = entries.iter().filter(|entry| create(entry) || entry.server == Server::Registry);
     let disturbed = disturbed.filter(|entry| entry.fault.is_some()).count();
     let days = usize::try_from(LENGTH.as_secs() / DAY.as_secs()).unwrap();
