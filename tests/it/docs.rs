@@ -386,8 +386,8 @@ fn the_readme_is_a_page_and_the_changelog_is_kept() {
     assert_eq!(headings.first(), Some(&"## Unreleased"));
 }
 
-const DEMO: &str = "cargo run --release -- sandbox --apply examples/quickstart --exit";
-const YEAR: &str = "cargo run --release -- sandbox --apply examples/windows --speed 1000000 --for 8760h";
+const DEMO: &str = "cargo run -- sandbox --apply examples/quickstart --exit";
+const YEAR: &str = "cargo run -- sandbox --apply examples/windows --speed 1000000 --for 8760h";
 
 #[test]
 fn ci_runs_the_readmes_commands() {
