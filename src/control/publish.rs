@@ -85,7 +85,12 @@ impl Pass<'_> {
 
     async fn publish_one(&self, key: &Key, secret: Secret) -> Result<Result<Held, Trouble>, Stop> {
         let seen = self.seen(key);
-        let written = self.context.writer.secret(key, secret, seen.as_deref()).await;
+        let writer = &self.context.writer;
+        let written = match (writer.secret(key, secret.clone(), seen.as_deref()).await, seen.as_deref()) {
+            // Left by an object that wanted another type, or sealed by somebody.
+            (Err(error), Some(seen)) if error.is_immutable() => writer.replace_secret(key, secret, seen).await,
+            (written, _) => written,
+        };
         self.wrote_secret(key, seen.as_deref(), written).await
     }
 

@@ -73,6 +73,11 @@ impl Error {
         matches!(self, Self::Refused { code: 404, named: true, .. })
     }
 
+    /// What is there can't be changed into what is wanted: a Secret of another type, or one that somebody sealed.
+    pub fn is_immutable(&self) -> bool {
+        matches!(self, Self::Refused { code: 422, message, .. } if message.contains("immutable"))
+    }
+
     /// Waiting does not help.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused { code: 403, .. })
@@ -176,9 +181,19 @@ impl Writer {
         self.guarded(api.create(&params, event)).await.map(drop)
     }
 
+    /// Puts a Secret in the place of one that can't be changed into it, if nobody wrote that since it was seen.
+    pub async fn replace_secret(&self, key: &Key, secret: Secret, seen: &Entry) -> Result<Secret, Error> {
+        self.remove_secret(key, seen, Some(seen.version.clone())).await?;
+        self.secret(key, secret, None).await
+    }
+
     /// Deletes a Secret that was seen; one that is gone is as good.
     pub async fn delete_secret(&self, key: &Key, seen: &Entry) -> Result<(), Error> {
-        let preconditions = Preconditions { uid: Some(seen.uid.clone()), resource_version: None };
+        self.remove_secret(key, seen, None).await
+    }
+
+    async fn remove_secret(&self, key: &Key, seen: &Entry, version: Option<String>) -> Result<(), Error> {
+        let preconditions = Preconditions { uid: Some(seen.uid.clone()), resource_version: version };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match self.guarded(namespaced::<Secret>(&self.client, key).delete(&key.name, &params)).await {
             Ok(_) => Ok(()),

@@ -402,3 +402,23 @@ fn a_clock_that_is_days_ahead_makes_no_more_tokens() {
         operator.stop().await.unwrap();
     });
 }
+
+/// A Secret can't be given another type, nor can a sealed one be changed: another one takes its place.
+#[test]
+fn a_secret_that_can_not_be_changed_is_replaced() {
+    Sim::run(16, async |sim| {
+        sim.organization().await;
+        let operator = sim.start_operator(&[]).await;
+        sim.token("pull", json!({})).await;
+        sim.until("it is ready", MINUTE, |sim| sim.is_ready("pull")).await;
+        let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
+            kube::Api::namespaced(sim.client.clone(), crate::support::world::NAMESPACE);
+        let seal = kube::api::Patch::Merge(json!({"immutable": true}));
+        secrets.patch("pull", &kube::api::PatchParams::default(), &seal).await.unwrap();
+        sim.annotate("pull", "oat-operator.dev/rotate", "now").await;
+        let rotated = |sim: &Sim| sim.object("pull").is_some_and(|object| world::sequence(&object) == 2);
+        sim.until("it is rotated", MINUTE, |sim| rotated(sim) && sim.is_ready("pull")).await;
+        assert!(sim.works("pull"));
+        operator.kill().await;
+    });
+}
