@@ -20,10 +20,6 @@ use crate::{
     plan::{self, Change, Hand, Memory, NewToken, Outcome, Remembered, Step, Trouble, View, Why, schedule},
 };
 
-/// How far our clock may be ahead of Docker Hub's. Beyond that a new token's life counts from our time: by Docker Hub's it
-/// may be due already, and so would each successor be.
-const SKEW: jiff::SignedDuration = jiff::SignedDuration::from_mins(1);
-
 /// Why a pass ends without an outcome.
 #[derive(Debug)]
 pub enum Stop {
@@ -202,13 +198,11 @@ impl Pass<'_> {
             let trouble = Trouble { reason: Reason::HubUnavailable, message, retry: None, uncertain: true };
             return Ok(Outcome::Failed(trouble));
         };
-        let now = schedule::whole(self.context.clock.now());
-        let near = |time: &jiff::Timestamp| now.duration_since(*time) <= SKEW;
         let token = Remembered {
             id,
             label: new.label.clone(),
             sequence: new.sequence,
-            created: Some(created.token.creation_time.filter(near).unwrap_or(now)),
+            created: Some(schedule::beginning(created.token.creation_time, self.context.clock.now())),
             expires: created.token.expiration_time.or(new.expires),
             active: true,
             last_used: None,

@@ -14,7 +14,7 @@ use crate::{
     },
     k8s::{
         Key,
-        lenient::{self, Salvage},
+        lenient::Salvage,
         store::Store,
         write::{self, Writer},
     },
@@ -109,26 +109,22 @@ impl Organizations {
 }
 
 impl Salvage for Organization {
-    fn with_problem(spec: &Value, problem: String) -> Option<Self> {
-        let mut object = lenient::object::<Self>(spec.clone()).or_else(|| lenient::object(least(spec)))?;
-        object.spec.shared.unreadable = Some(problem);
-        Some(object)
+    fn instead(spec: &Value) -> Vec<Value> {
+        vec![least(spec)]
     }
 
-    fn take_status(&mut self, status: &Value) {
-        self.status = serde_json::from_value(status.clone()).ok();
+    fn mark(&mut self, problem: String) {
+        self.spec.shared.unreadable = Some(problem);
     }
 }
 
 impl Salvage for ClusterOrganization {
-    fn with_problem(spec: &Value, problem: String) -> Option<Self> {
-        let mut object = lenient::object::<Self>(spec.clone()).or_else(|| lenient::object(least(spec)))?;
-        object.spec.shared.unreadable = Some(problem);
-        Some(object)
+    fn instead(spec: &Value) -> Vec<Value> {
+        vec![least(spec)]
     }
 
-    fn take_status(&mut self, status: &Value) {
-        self.status = serde_json::from_value(status.clone()).ok();
+    fn mark(&mut self, problem: String) {
+        self.spec.shared.unreadable = Some(problem);
     }
 }
 

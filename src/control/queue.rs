@@ -7,16 +7,12 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::clock::Clock;
-
-/// The longest wait of a key that is retried again and again.
-const LONGEST: Duration = Duration::from_secs(300);
+use crate::{clock::Clock, plan::schedule::backoff};
 
 /// A queue of keys.
 pub struct Queue<T> {
@@ -74,8 +70,8 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
     pub fn retry(&self, key: T) {
         let mut inner = self.lock();
         let retries = inner.retries.entry(key.clone()).or_default();
-        let wait = Duration::from_secs(1 << (*retries).min(9)).min(LONGEST);
         *retries = retries.saturating_add(1);
+        let wait = backoff(*retries, None);
         inner.schedule(key, self.clock.now().checked_add(wait).ok());
         drop(inner);
         self.news.notify_one();
@@ -191,6 +187,8 @@ impl<T: Clone + Eq + Hash + Ord> Inner<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::FutureExt;
 
     use super::*;

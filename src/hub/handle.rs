@@ -99,8 +99,12 @@ impl Handle {
 
     /// Looks at one token. None: Docker Hub doesn't know it.
     pub async fn get(&self, id: &str) -> Result<Option<Token>, Error> {
+        self.find(id, Urgency::Normal).await
+    }
+
+    async fn find(&self, id: &str, urgency: Urgency) -> Result<Option<Token>, Error> {
         let call = Call { operation: Operation::Get, method: Method::GET, id: Some(id), query: &[], body: None };
-        match self.call(&call, Urgency::Normal).await {
+        match self.call(&call, urgency).await {
             Ok(reply) => self.token(&call, &reply).map(Some),
             Err(error) if error.failure == Failure::TokenNotFound => Ok(None),
             Err(error) => Err(error),
@@ -113,7 +117,7 @@ impl Handle {
         let call = Call { operation: Operation::Update, method: Method::PATCH, id: Some(id), query: &[], body };
         let reply = match self.call(&call, urgency).await {
             Err(error) if error.failure == Failure::TokenNotFound => {
-                self.look_for(&call, urgency).await?;
+                self.confirm_gone(id, call.operation, urgency).await?;
                 return Err(error);
             }
             reply => reply?,
@@ -130,7 +134,9 @@ impl Handle {
             // A page for people with 200 is a proxy's doing.
             Ok(reply) if self.shared.said(&reply, &[]).is_none() => return Err(self.garbled(&call, &reply, "not JSON")),
             Ok(_) => {}
-            Err(error) if error.failure == Failure::TokenNotFound => self.look_for(&call, urgency).await?,
+            Err(error) if error.failure == Failure::TokenNotFound => {
+                self.confirm_gone(id, call.operation, urgency).await?
+            }
             Err(error) => return Err(error),
         }
         self.shared.board.edit(Edit::Remove(id.to_owned()));
@@ -139,13 +145,11 @@ impl Handle {
 
     /// That a token is not there is believed where a look at it says so too: what is forgotten by mistake is left for
     /// ever.
-    async fn look_for(&self, call: &Call<'_>, urgency: Urgency) -> Result<(), Error> {
-        let look = Call { operation: Operation::Get, method: Method::GET, query: &[], body: None, ..*call };
-        match self.call(&look, urgency).await {
-            Err(error) if error.failure == Failure::TokenNotFound => Ok(()),
-            Err(error) => Err(error),
-            Ok(_) => {
-                let error = self.shared.error(call.operation, Failure::Unexpected).status(404);
+    async fn confirm_gone(&self, id: &str, operation: Operation, urgency: Urgency) -> Result<(), Error> {
+        match self.find(id, urgency).await? {
+            None => Ok(()),
+            Some(_) => {
+                let error = self.shared.error(operation, Failure::Unexpected).status(404);
                 Err(error.text("the token is said to be unknown, and is there"))
             }
         }

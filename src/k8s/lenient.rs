@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
+use kube::{Resource, core::object::HasStatus};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned, de::Error};
 use serde_json::{Value, json};
 
@@ -18,11 +18,11 @@ use crate::{api::OrganizationAccessToken, text};
 pub struct Lenient<K>(pub K);
 
 /// A kind of object that says itself that it can't be read.
-pub trait Salvage: Resource<DynamicType = ()> + DeserializeOwned {
-    /// What is least: a spec and what is wrong with the object.
-    fn with_problem(spec: &Value, problem: String) -> Option<Self>;
-    /// The status, if it can be read, is of use all the same.
-    fn take_status(&mut self, status: &Value);
+pub trait Salvage: Resource<DynamicType = ()> + DeserializeOwned + HasStatus<Status: DeserializeOwned> {
+    /// Specs that stand for one that can't be read, those first that keep more of it.
+    fn instead(spec: &Value) -> Vec<Value>;
+    /// Says what is wrong with the object.
+    fn mark(&mut self, problem: String);
 }
 
 /// The problem is named as the field that can't be read; its text may quote what stands there.
@@ -39,9 +39,12 @@ impl<'de, K: Salvage> Deserialize<'de> for Lenient<K> {
         };
         let part = |name: &str| value.get(name).unwrap_or(&Value::Null);
         let metadata = ObjectMeta::deserialize(part("metadata")).map_err(D::Error::custom)?;
-        let mut object = K::with_problem(part("spec"), problem(&error)).ok_or_else(|| D::Error::custom(&error))?;
+        let spec = part("spec");
+        let mut specs = std::iter::once(spec.clone()).chain(K::instead(spec));
+        let mut object = specs.find_map(object::<K>).ok_or_else(|| D::Error::custom(&error))?;
+        object.mark(problem(&error));
         *object.meta_mut() = metadata;
-        object.take_status(part("status"));
+        *object.status_mut() = serde_json::from_value(part("status").clone()).ok();
         Ok(Self(object))
     }
 }
@@ -76,7 +79,7 @@ impl<K: Resource> Resource for Lenient<K> {
 }
 
 /// An object with this spec and nothing else.
-pub fn object<K: Salvage>(spec: Value) -> Option<K> {
+fn object<K: Salvage>(spec: Value) -> Option<K> {
     serde_json::from_value(
         json!({"apiVersion": K::api_version(&()), "kind": K::kind(&()), "metadata": {}, "spec": spec}),
     )
@@ -84,17 +87,13 @@ pub fn object<K: Salvage>(spec: Value) -> Option<K> {
 }
 
 impl Salvage for OrganizationAccessToken {
-    fn with_problem(spec: &Value, problem: String) -> Option<Self> {
-        let whole = object::<Self>(spec.clone());
-        let referring = || object(json!({"organizationRef": spec.get("organizationRef")}));
-        let nothing = || object(json!({"organizationRef": {"name": ""}}));
-        let mut object = whole.or_else(referring).or_else(nothing)?;
-        object.spec.token.unreadable = Some(problem);
-        Some(object)
+    fn instead(spec: &Value) -> Vec<Value> {
+        let referring = json!({"organizationRef": spec.get("organizationRef")});
+        vec![referring, json!({"organizationRef": {"name": ""}})]
     }
 
-    fn take_status(&mut self, status: &Value) {
-        self.status = serde_json::from_value(status.clone()).ok();
+    fn mark(&mut self, problem: String) {
+        self.spec.token.unreadable = Some(problem);
     }
 }
 

@@ -12,7 +12,7 @@ use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-    core::NamespaceResourceScope,
+    core::{NamespaceResourceScope, response::StatusCause},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -52,6 +52,8 @@ pub enum Error {
         message: String,
         /// Whether the Status names an object.
         named: bool,
+        /// Whether it names content of a Secret that can't be changed.
+        sealed: bool,
     },
     /// No answer, or none that could be read: it may have been carried out.
     #[error("no answer from the API server that could be read")]
@@ -73,15 +75,22 @@ impl Error {
         matches!(self, Self::Refused { code: 404, named: true, .. })
     }
 
-    /// What is there can't be changed into what is wanted: a Secret of another type, or one that somebody sealed.
+    /// What is there can't be changed into what is wanted: a Secret of another type, or one that somebody made immutable.
+    /// Not what a policy says in its own words: it would not take another Secret either.
     pub fn is_immutable(&self) -> bool {
-        matches!(self, Self::Refused { code: 422, message, .. } if message.contains("immutable"))
+        matches!(self, Self::Refused { code: 422, sealed: true, .. })
     }
 
     /// Waiting does not help.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused { code: 403, .. })
     }
+}
+
+/// Whether a cause is the API server's own word for content of a Secret that stays as it is.
+fn seals(cause: &StatusCause) -> bool {
+    let content = matches!(cause.field.as_str(), "type" | "data" | "immutable");
+    content && cause.message.contains("field is immutable")
 }
 
 impl From<kube::Error> for Error {
@@ -91,7 +100,8 @@ impl From<kube::Error> for Error {
             kube::Error::Api(status) => {
                 let message = text::clean(&status.message, 256);
                 let named = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
-                Self::Refused { code: status.code, reason: status.reason.clone(), message, named }
+                let sealed = status.details.iter().flat_map(|details| &details.causes).any(seals);
+                Self::Refused { code: status.code, reason: status.reason.clone(), message, named, sealed }
             }
             _ => Self::Unknown,
         }

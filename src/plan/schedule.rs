@@ -21,8 +21,17 @@ pub(super) const SOON: Duration = Duration::from_secs(10);
 pub(super) const MARGIN: Duration = Duration::from_secs(3600);
 /// The least time between two rotations that somebody asked for.
 pub(super) const DISTANCE: Duration = Duration::from_secs(10);
+/// How far our clock may be ahead of Docker Hub's.
+const SKEW: Duration = Duration::from_secs(60);
 /// How often a token is compared with Docker Hub in all its parts.
 const INSPECTION: Duration = Duration::from_secs(24 * 3600);
+
+/// From when on the life of a token that was made now counts: by Docker Hub's time, unless our clock is far ahead of it.
+/// By Docker Hub's time the token may then be due already, and so would each successor be.
+pub fn beginning(told: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let now = whole(now);
+    told.filter(|told| between(*told, now) <= SKEW).unwrap_or(now)
+}
 
 /// When a token that is made now expires; whole seconds, as Docker Hub keeps them.
 pub fn expiration(expiry: &Expiry, now: Timestamp) -> Option<Timestamp> {

@@ -64,6 +64,16 @@ fn when_a_token_that_is_made_now_expires() {
 }
 
 #[test]
+fn a_life_counts_from_docker_hubs_time_unless_our_clock_is_far_ahead_of_it() {
+    let counts_from = |told: Option<Timestamp>| beginning(told, now());
+    assert_eq!(counts_from(Some(ago(seconds(60)))), ago(seconds(60)));
+    assert_eq!(counts_from(Some(ago(seconds(61)))), now());
+    assert_eq!(counts_from(Some(ahead(days(3)))), ahead(days(3)), "ours may be behind");
+    assert_eq!(counts_from(None), now());
+    assert_eq!(beginning(None, now() + Duration::from_millis(900)), now(), "whole seconds");
+}
+
+#[test]
 fn waits_double_up_to_five_minutes() {
     let waits: Vec<_> = (0..12).map(|failures| backoff(failures, None).as_secs()).collect();
     assert_eq!(waits, [1, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);

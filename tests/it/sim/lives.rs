@@ -1,9 +1,14 @@
 //! A token's life beyond making and rotating: places, windows, adoption, drift, rivals, twins, a lost status.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use oat_operator::clock::Clock;
 use oat_sandbox::{
-    fault::{Fault, Rule},
+    fault::{Canned, Fault, Rule},
     hub::{NewToken, OrganizationHandle, Resource},
     journal::Server,
 };
@@ -403,22 +408,71 @@ fn a_clock_that_is_days_ahead_makes_no_more_tokens() {
     });
 }
 
-/// A Secret can't be given another type, nor can a sealed one be changed: another one takes its place.
+/// An operator, and an object that has its token.
+async fn with_pull(sim: &Sim) -> super::OperatorHandle {
+    sim.organization().await;
+    let operator = sim.start_operator(&[]).await;
+    sim.token("pull", json!({})).await;
+    sim.until("it is ready", MINUTE, |sim| sim.is_ready("pull")).await;
+    operator
+}
+
+/// Somebody asks for a rotation, and it is done.
+async fn rotated(sim: &Sim) {
+    sim.annotate("pull", "oat-operator.dev/rotate", "now").await;
+    sim.until("it is rotated", MINUTE, |sim| sequence(sim, "pull") == 2 && sim.is_ready("pull")).await;
+    assert!(sim.works("pull"));
+}
+
+fn removed_secrets(sim: &Sim) -> usize {
+    sim.journal.count(|entry| entry.method == "DELETE" && entry.path.ends_with("/secrets/pull"))
+}
+
+/// Nobody can change the data of a Secret that is immutable, nor the type of any: another one takes its place.
 #[test]
 fn a_secret_that_can_not_be_changed_is_replaced() {
     Sim::run(16, async |sim| {
+        let operator = with_pull(sim).await;
+        let secrets: Api<Secret> = Api::namespaced(sim.client.clone(), NAMESPACE);
+        let seal = Patch::Merge(json!({"immutable": true}));
+        secrets.patch("pull", &PatchParams::default(), &seal).await.unwrap();
+        rotated(sim).await;
+        assert_eq!(removed_secrets(sim), 1);
+        operator.kill().await;
+    });
+}
+
+/// A policy that takes no change would take no other Secret either: the one that works stays.
+#[test]
+fn a_policy_that_speaks_of_what_is_immutable_costs_no_secret() {
+    Sim::run(17, async |sim| {
+        let operator = with_pull(sim).await;
+        let message = "ValidatingAdmissionPolicy 'p' with binding 'p' denied request: this field is immutable";
+        let denied = Canned::json(
+            422,
+            &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "reason": "Invalid", "code": 422, "message": message,
+            "details": {"name": "pull", "kind": "secrets", "causes": [{"message": message}]}}),
+        );
+        let rule = Rule::new(Fault::Answer(denied)).on(Server::Kubernetes);
+        let rule = sim.faults.install(rule.when(|r| r.method == "PATCH" && r.path.ends_with("/secrets/pull")).times(3));
+        rotated(sim).await;
+        assert_eq!((sim.faults.hits(rule), removed_secrets(sim)), (3, 0));
+        operator.kill().await;
+    });
+}
+
+/// The API server answers 403 until it has loaded its roles; no watch tells when that is.
+#[test]
+fn credentials_that_could_not_be_read_are_soon_asked_for_again() {
+    Sim::run(18, async |sim| {
+        let refused = oat_sandbox::fault::kubernetes::forbidden("secrets", "acme-owner");
+        let rule = Rule::new(refused).on(Server::Kubernetes).times(2);
+        let rule = sim.faults.install(rule.when(|r| r.method == "GET" && r.path.ends_with("/secrets/acme-owner")));
         sim.organization().await;
         let operator = sim.start_operator(&[]).await;
-        sim.token("pull", json!({})).await;
-        sim.until("it is ready", MINUTE, |sim| sim.is_ready("pull")).await;
-        let secrets: kube::Api<k8s_openapi::api::core::v1::Secret> =
-            kube::Api::namespaced(sim.client.clone(), crate::support::world::NAMESPACE);
-        let seal = kube::api::Patch::Merge(json!({"immutable": true}));
-        secrets.patch("pull", &kube::api::PatchParams::default(), &seal).await.unwrap();
-        sim.annotate("pull", "oat-operator.dev/rotate", "now").await;
-        let rotated = |sim: &Sim| sim.object("pull").is_some_and(|object| world::sequence(&object) == 2);
-        sim.until("it is rotated", MINUTE, |sim| rotated(sim) && sim.is_ready("pull")).await;
-        assert!(sim.works("pull"));
+        sim.until("it is ready all the same", 10 * SECOND, Sim::organization_is_ready).await;
+        assert_eq!(sim.faults.hits(rule), 2);
         operator.kill().await;
     });
 }

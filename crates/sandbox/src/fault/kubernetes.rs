@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Canned, Fault, Sent};
 use crate::kube::Failure;
+use crate::machinery::field::FieldError;
 
 fn answer(failure: &Failure) -> Canned {
     Canned::json(failure.code, &failure.status())
@@ -85,8 +86,8 @@ pub fn denied() -> Fault {
 /// 422: a field that can't be changed.
 #[must_use]
 pub fn immutable(kind: &str, name: &str) -> Fault {
-    let message = format!("{kind} \"{name}\" is invalid: type: Invalid value: \"Opaque\": field is immutable");
-    Fault::Answer(answer(&failure(422, "Invalid", message)))
+    let cause = FieldError::invalid("type", "Opaque", "field is immutable");
+    Fault::Answer(answer(&Failure::invalid("", kind, name, &[cause])))
 }
 
 /// 429 of priority and fairness, with `Retry-After` in seconds.
