@@ -101,8 +101,7 @@ mod tests {
             seen: None,
             touched: Default::default(),
             inspected: Timestamp::UNIX_EPOCH,
-            drifted: None,
-            tolerated: None,
+            drift: Default::default(),
             abandon_after: std::time::Duration::ZERO,
         })
     }

@@ -189,11 +189,10 @@ impl Pass<'_> {
     pub(super) async fn blank(&self, keys: &[Key]) -> Result<Outcome, Stop> {
         for key in keys {
             let Some(seen) = self.context.secrets.get(key) else { continue };
-            match self.context.writer.patch_secret(key, secrets::blank(&seen)).await {
-                Ok(_) => self.context.secrets.forget(key, |known| known.uid == seen.uid),
-                Err(error) if error.is_gone() => self.context.secrets.forget(key, |known| known.uid == seen.uid),
-                Err(error) => return failed_write(&format!("empty Secret {key}"), &error),
+            if let Err(error) = self.context.writer.blank_secret(key, secrets::blank(&seen), &seen).await {
+                return failed_write(&format!("empty Secret {key}"), &error);
             }
+            self.context.secrets.forget(key, |known| known.uid == seen.uid);
         }
         Ok(Outcome::Blanked(keys.to_vec()))
     }

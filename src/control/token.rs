@@ -174,8 +174,7 @@ fn session(context: &Context) -> Session {
         seen: None,
         touched: BTreeSet::new(),
         inspected: since,
-        drifted: None,
-        tolerated: None,
+        drift: plan::Drift::None,
         abandon_after: context.settings.abandon_after,
     }
 }

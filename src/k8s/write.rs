@@ -197,6 +197,12 @@ impl Writer {
         self.secret(key, secret, None).await
     }
 
+    /// Empties a Secret that was seen; one that is gone is as good.
+    pub async fn blank_secret(&self, key: &Key, patch: Value, seen: &Entry) -> Result<(), Error> {
+        let emptied = self.patch_secret(key, patch).await.map(drop);
+        self.unless_gone(key, emptied, seen).await
+    }
+
     /// Deletes a Secret that was seen; one that is gone is as good.
     pub async fn delete_secret(&self, key: &Key, seen: &Entry) -> Result<(), Error> {
         self.remove_secret(key, seen, None).await
@@ -205,10 +211,23 @@ impl Writer {
     async fn remove_secret(&self, key: &Key, seen: &Entry, version: Option<String>) -> Result<(), Error> {
         let preconditions = Preconditions { uid: Some(seen.uid.clone()), resource_version: version };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match self.guarded(namespaced::<Secret>(&self.client, key).delete(&key.name, &params)).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_gone() => Ok(()),
-            Err(error) => Err(error),
+        let deleted = self.guarded(namespaced::<Secret>(&self.client, key).delete(&key.name, &params)).await.map(drop);
+        self.unless_gone(key, deleted, seen).await
+    }
+
+    /// That a Secret is not there is believed where a look at it says so too: what is forgotten by mistake is left with
+    /// its value.
+    async fn unless_gone(&self, key: &Key, written: Result<(), Error>, seen: &Entry) -> Result<(), Error> {
+        match written {
+            Err(error) if error.is_gone() => {
+                let found = self.read_secret(key).await?;
+                if found.is_some_and(|found| found.metadata.uid.as_ref() == Some(&seen.uid)) {
+                    Err(error)
+                } else {
+                    Ok(())
+                }
+            }
+            written => written,
         }
     }
 }

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::{
-    Account, Change, Failure, Held, List, Organization, Outcome, Secret, SecretKey, SecretState, Step, Token, Trouble,
-    View, schedule, secrets,
+    Account, Change, Drift, Failure, Held, List, Organization, Outcome, Secret, SecretKey, SecretState, Step, Token,
+    Trouble, View, schedule, secrets,
 };
 use crate::api::{
     conditions::Reason,
@@ -163,13 +163,19 @@ impl View {
         }
     }
 
-    /// The current token in all its parts: what differs is corrected, once.
+    /// The current token in all its parts: what differs is corrected, unless it is as before the last correction still.
     fn inspected(&mut self, shape: &str) {
-        let Some(token) = self.memory.token.as_mut().filter(|token| token.shape_hash != shape) else { return };
-        if self.session.tolerated.as_deref() != Some(shape) {
-            self.session.drifted = Some(shape.to_owned());
-            token.shape_hash = shape.to_owned();
-        }
+        let Some(token) = &mut self.memory.token else { return };
+        let same = token.shape_hash == shape;
+        self.session.drift = match std::mem::take(&mut self.session.drift) {
+            Drift::Found(known) if same => Drift::Found(known),
+            _ if same => Drift::None,
+            Drift::Corrected(known) | Drift::Tolerated(known) if known == shape => Drift::Tolerated(known),
+            _ => {
+                token.shape_hash = shape.to_owned();
+                Drift::Found(shape.to_owned())
+            }
+        };
     }
 
     /// What was gathered agrees with itself: the remembered facts that Docker Hub may change follow the list, and a
@@ -274,7 +280,10 @@ impl View {
             }
             if let Some(hash) = change.shape_hash {
                 token.shape_hash = hash;
-                self.session.tolerated = self.session.drifted.take().or(self.session.tolerated.take());
+                self.session.drift = match std::mem::take(&mut self.session.drift) {
+                    Drift::Found(shape) => Drift::Corrected(shape),
+                    drift => drift,
+                };
             }
         }
     }

@@ -35,18 +35,17 @@ mod outline;
 mod quota;
 pub mod schedule;
 mod secrets;
+mod session;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 pub use decide::{decide, outlook};
 pub use outline::edge;
+pub use session::{Drift, Failure, Session};
 
 use crate::api::{
     conditions::{Facts, Reason},
@@ -265,52 +264,6 @@ pub struct Hand {
     pub proved: bool,
     /// How often its proof was refused.
     pub refusals: u32,
-}
-
-/// What this process remembers of the object since it became the leader.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Session {
-    /// When it began.
-    pub since: Timestamp,
-    /// A create needs a list that began after this: the start of the term, or the last create without a clear answer.
-    pub fresh_after: Timestamp,
-    /// The highest sequence that was sent in this term, whatever came of it: none is sent twice.
-    pub tried: u64,
-    /// The last attempt that failed.
-    pub failure: Option<Failure>,
-    /// The remembered token or the one to adopt, if Docker Hub said by its id that it is gone.
-    pub gone: Option<TokenId>,
-    /// The sequences of creates without a clear answer: such a token may appear at any time.
-    pub lost: BTreeSet<u64>,
-    /// The tokens with the object's marker that were there in the last list, once this term has settled.
-    pub seen: Option<BTreeSet<TokenId>>,
-    /// The Secrets that were written in this term: no older write in flight can reach them any more.
-    pub touched: BTreeSet<SecretKey>,
-    /// When the current token was last compared with Docker Hub in all its parts.
-    pub inspected: Timestamp,
-    /// A shape that was found and is to be corrected.
-    pub drifted: Option<String>,
-    /// A shape that was corrected. If it comes back, Docker Hub only says it in other words.
-    pub tolerated: Option<String>,
-    /// How long a deletion waits for an organization that is gone.
-    pub abandon_after: Duration,
-}
-
-/// An attempt that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Failure {
-    /// What went wrong.
-    pub trouble: Trouble,
-    /// How many in a row.
-    pub count: u32,
-    /// Not to be tried again before.
-    pub not_before: Timestamp,
-    /// How many tokens there were when Docker Hub said that there is no place, by the first list after that.
-    pub full: Option<u32>,
-    /// Whether it was Secrets that could not be written or read: other work goes on meanwhile.
-    pub publishing: bool,
-    /// For which generation, requests and stage it counts: any edit clears it.
-    pub basis: (i64, LastHandled, bool),
 }
 
 /// Why something failed, and what helps.

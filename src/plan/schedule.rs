@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::{Remembered, View};
+use super::{Drift, Remembered, View};
 use crate::api::{
     valid::{Expiry, RenewBefore, Wanted},
     windows,
@@ -25,6 +25,8 @@ pub(super) const DISTANCE: Duration = Duration::from_secs(10);
 const SKEW: Duration = Duration::from_secs(60);
 /// How often a token is compared with Docker Hub in all its parts.
 const INSPECTION: Duration = Duration::from_secs(24 * 3600);
+/// How long after a look that led to a correction the next one comes, which shows whether it holds.
+const REINSPECTION: Duration = Duration::from_secs(300);
 
 /// From when on the life of a token that was made now counts: by Docker Hub's time, unless our clock is far ahead of it.
 /// By Docker Hub's time the token may then be due already, and so would each successor be.
@@ -95,9 +97,14 @@ pub(super) fn distance(token: &Remembered) -> Option<Timestamp> {
     token.created.filter(|_| token.sequence > 1).map(|created| plus(created, DISTANCE))
 }
 
-/// When the current token is next compared with Docker Hub in all its parts: daily, spread over an hour.
+/// When the current token is next compared with Docker Hub in all its parts: daily, spread over an hour, and soon after a
+/// correction.
 pub(super) fn inspection(view: &View) -> Timestamp {
-    plus(view.session.inspected, INSPECTION + jitter(&view.object.uid, INSPECTION * 5))
+    let wait = match view.session.drift {
+        Drift::Corrected(_) => REINSPECTION,
+        _ => INSPECTION + jitter(&view.object.uid, INSPECTION * 5),
+    };
+    plus(view.session.inspected, wait)
 }
 
 /// When a token is due by the rules alone, and by which.

@@ -25,6 +25,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::support::{
     cluster, eventually, lint,
+    operator::Operator,
     random::Random,
     within,
     world::{NAMESPACE, SERVICE, World, is_ready, organization_yaml, sequence},
@@ -248,6 +249,20 @@ impl Chaos<'_> {
         }
     }
 
+    /// Which replica leads: one that has renewed the Lease since nobody disturbs it. One that was stopped until now may
+    /// still stand in the Lease, and be about to end.
+    async fn leader(&mut self) -> usize {
+        let before = Timestamp::now();
+        eventually("a replica renews the Lease", async || {
+            self.revive();
+            let lease = self.leases.get("oat-operator").await.ok()?.spec?;
+            let (holder, renewed) = (lease.holder_identity?, lease.renew_time?.0);
+            let holds = |operator: &Operator| holder.starts_with(&format!("{}_", operator.name));
+            self.world.operators.iter().position(holds).filter(|_| renewed > before)
+        })
+        .await
+    }
+
     /// How often the Lease has changed hands.
     async fn transitions(&self) -> u64 {
         let lease = self.leases.get("oat-operator").await.unwrap().spec.unwrap();
@@ -302,12 +317,11 @@ async fn no_value_is_dead_in_a_secret_whoever_is_stopped_or_killed_when() {
         assert!(follower.try_join_next().is_none(), "the watch of the objects ended");
         assert!(!reader.is_finished(), "the reader ended");
     }
-    chaos.revive();
+    let leader = chaos.leader().await;
     chaos.figures.changes_of_leader = chaos.transitions().await;
     let figures = chaos.figures;
 
     // A leader that begins lists what is at Docker Hub, and so finds what the ones before it have left.
-    let leader = leader(&world).await;
     let status = world.operators[leader].terminate().await;
     assert!(status.success(), "{}", world.operators[leader].logged());
     world.operators.remove(leader);
@@ -349,16 +363,6 @@ async fn no_value_is_dead_in_a_secret_whoever_is_stopped_or_killed_when() {
     );
     drop(follower);
     world.finish().await;
-}
-
-/// Which of the replicas leads, as soon as one does.
-async fn leader(world: &World) -> usize {
-    let leases: Api<Lease> = Api::namespaced(world.client.clone(), "oat-operator");
-    eventually("a replica that runs leads", async || {
-        let holder = leases.get("oat-operator").await.ok()?.spec?.holder_identity?;
-        world.operators.iter().position(|operator| holder.starts_with(&format!("{}_", operator.name)))
-    })
-    .await
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn a_row_of_failures_ends_with_work_done_or_with_time() {
     assert_eq!(failing(u32::MAX).fails(hub_down()).failure().count, u32::MAX);
     assert_eq!(failing(4).edited().fails(hub_down()).failure().count, 1);
     assert_eq!(failing(4).after(minutes(10)).fails(hub_down()).failure().count, 5);
-    let later = failing(4).after(seconds(601)).listed_ago(Duration::ZERO);
+    let later = failing(4).after(seconds(601)).listed_ago(seconds(0));
     assert_eq!(later.fails(hub_down()).failure().count, 1);
     let failed = |case: Case| case.failed("other", Reason::HubUnavailable, 4, seconds(0));
     let ended = |case: Case| failed(case).hoped().view.session.failure.is_none();

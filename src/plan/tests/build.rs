@@ -183,8 +183,7 @@ pub fn unseen() -> Case {
             touched: BTreeSet::new(),
             // Not what most cases are about.
             inspected: Timestamp::MAX,
-            drifted: None,
-            tolerated: None,
+            drift: Default::default(),
             abandon_after: minutes(10),
         },
     };

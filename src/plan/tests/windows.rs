@@ -92,24 +92,45 @@ fn what_is_said_to_be_gone_is_looked_at_once() {
     assert_eq!(case.answer().split(',').next(), Some("rest Settled"));
 }
 
-#[test]
-fn what_differs_is_corrected_once() {
-    let mut case = settled().with(|view| view.session.inspected = ago(hours(25)));
-    let step = Step::Confirm(id("t1"));
-    let found = |shape: &str| Outcome::Confirmed(id("t1"), Some(Token { shape: Some(shape.into()), ..listed(1) }));
-    case.view.absorb(&step, found(&wanted().shape_hash()), case.now);
-    assert_eq!(case.answer().split(',').next(), Some("rest Settled"), "as it should be");
-    case.view.absorb(&step, found("narrower"), case.now);
-    let update = "update t1 label=\"pull\"+marker resources=1 description=\"pulls\"";
-    assert_eq!(case.answer(), update);
-    let Decision::Step(Step::Update(id, change)) = decide(&case.view, case.now) else { panic!() };
+/// What Docker Hub says of the current token in all its parts, and what comes of it.
+fn looked_at(case: &mut Case, shape: &str) -> String {
+    let found = Token { shape: Some(shape.into()), ..listed(1) };
+    case.view.absorb(&Step::Confirm(id("t1")), Outcome::Confirmed(id("t1"), Some(found)), case.now);
+    case.answer()
+}
+
+const CORRECTION: &str = "update t1 label=\"pull\"+marker resources=1 description=\"pulls\"";
+
+fn corrected(case: &mut Case) {
+    let Decision::Step(Step::Update(id, change)) = decide(&case.view, case.now) else { panic!("{}", case.answer()) };
     case.view.absorb(&Step::Update(id.clone(), change.clone()), Outcome::Updated(id, change), case.now);
-    assert_eq!(case.answer().split(',').next(), Some("rest Settled"));
-    // Docker Hub says the same as before: it has its own words for what we gave it.
-    case.view.absorb(&step, found("narrower"), case.now);
-    assert_eq!(case.answer().split(',').next(), Some("rest Settled"), "no correction without end");
-    case.view.absorb(&step, found("wider"), case.now);
-    assert_eq!(case.answer(), update, "another difference is");
+}
+
+#[test]
+fn what_differs_is_corrected_and_looked_at_again_soon() {
+    let mut case = settled().with(|view| view.session.inspected = ago(hours(25)));
+    assert_eq!(looked_at(&mut case, &wanted().shape_hash()), "rest Settled, ready, wake 24h 4m 42s", "as it should be");
+    assert_eq!(looked_at(&mut case, "narrower"), CORRECTION);
+    corrected(&mut case);
+    assert_eq!(case.answer(), "rest Settled, ready, wake 5m");
+    assert_eq!(case.clone().after(minutes(5)).answer(), "confirm t1");
+    assert_eq!(looked_at(&mut case, &wanted().shape_hash()), "rest Settled, ready, wake 24h 4m 42s", "it holds");
+    assert_eq!(looked_at(&mut case, "narrower"), CORRECTION, "somebody did it again");
+}
+
+#[test]
+fn what_is_as_before_right_after_its_correction_is_left() {
+    let mut case = settled().with(|view| view.session.inspected = ago(hours(25)));
+    looked_at(&mut case, "narrower");
+    corrected(&mut case);
+    // Docker Hub has its own words for what we gave it.
+    assert_eq!(looked_at(&mut case, "narrower"), "rest Settled, ready, wake 24h 4m 42s", "no correction without end");
+    assert_eq!(looked_at(&mut case, "narrower"), "rest Settled, ready, wake 24h 4m 42s");
+    assert_eq!(looked_at(&mut case, "wider"), CORRECTION, "another difference is");
+    corrected(&mut case);
+    assert_eq!(looked_at(&mut case, "narrower"), CORRECTION, "its own words once more");
+    corrected(&mut case);
+    assert_eq!(looked_at(&mut case, "narrower"), "rest Settled, ready, wake 24h 4m 42s");
 }
 
 #[test]

@@ -277,10 +277,11 @@ impl Sim {
         }
     }
 
-    /// The last requests, for people who look at a failure.
+    /// The last requests, for people who look at a failure: forty, or as many as `OAT_STORY` says.
     pub fn story(&self) -> String {
         let entries = self.journal.filter(is_work);
-        let last = entries.iter().skip(entries.len().saturating_sub(40));
+        let told = std::env::var("OAT_STORY").ok().and_then(|told| told.parse().ok()).unwrap_or(40);
+        let last = entries.iter().skip(entries.len().saturating_sub(told));
         last.map(|entry| format!("{} {entry}\n", entry.time)).collect()
     }
 

@@ -280,8 +280,7 @@ fn new_session() -> Session {
         seen: None,
         touched: BTreeSet::new(),
         inspected: Timestamp::MAX,
-        drifted: None,
-        tolerated: None,
+        drift: Default::default(),
         abandon_after: Duration::from_secs(600 * HOUR),
     }
 }

@@ -168,7 +168,8 @@ impl Trouble {
             (OtherShape, Ask::Create) => 3,
             (ResetAfter | OtherShape, _) => 2,
             (Conflict, Ask::AddFinalizer | Ask::ChangeSecret | Ask::Status | Ask::Lease | Ask::MakeSecret) => 2,
-            (Gone, Ask::ChangeSecret | Ask::RemoveSecret | Ask::Release | Ask::Lease) => 2,
+            (Gone, Ask::RemoveSecret) => 3,
+            (Gone, Ask::ChangeSecret | Ask::Release | Ask::Lease) => 2,
             (Denied, Ask::ChangeSecret) | (TooLarge | Refused, _) => 2,
             (Mutated, Ask::MakeSecret | Ask::ChangeSecret) => 2,
             _ => 1,
@@ -311,7 +312,9 @@ fn real(trouble: Trouble, form: usize, ask: Ask, sim: &Sim, before: u64) -> Faul
             })
         }
         Gone if form == 1 => Fault::first(move |_| _ = hands.remove(resource, namespace, name)),
-        // Nobody may say so of an object that is there, but of one that is read before it is made, or of its namespace.
+        // Where it would be left for ever, a look confirms it.
+        Gone if form == 2 => kubernetes::not_found(resource, name),
+        // Nobody may say so of another object that is there, but of one that is read before it is made, or of its namespace.
         Gone if ask == Ask::Credentials => kubernetes::not_found(resource, name),
         Gone if matches!(ask, Ask::MakeSecret | Ask::Event) => kubernetes::not_found("namespaces", namespace),
         Gone => kubernetes::not_served(),
