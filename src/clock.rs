@@ -9,6 +9,9 @@ use std::{sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
+/// How often the machine's clock is looked at by who waits for a time of day, or for its being set.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// Where the time comes from.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -103,6 +106,29 @@ impl Clock {
         }
     }
 
+    /// Returns once this clock has been set back by more than `by`: against the time that never runs backwards, and since
+    /// this was called. A manual clock never is.
+    pub async fn is_set_back(&self, by: Duration) {
+        let ahead = || {
+            let ran = SignedDuration::try_from(self.elapsed()).unwrap_or(SignedDuration::MAX);
+            self.now().duration_since(Timestamp::UNIX_EPOCH).saturating_sub(ran)
+        };
+        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        let mut set = match &self.0 {
+            Source::Following(following) => Some(following.set_by.subscribe()),
+            Source::System { .. } => None,
+            Source::Manual(_) => std::future::pending().await,
+        };
+        let mut most = ahead();
+        while most.saturating_sub(ahead()) <= by {
+            most = most.max(ahead());
+            match &mut set {
+                Some(set) => _ = set.changed().await,
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
     /// Returns once `deadline` has come. At once where it has passed.
     ///
     /// On the machine's clock it looks at the time of day again at least every minute, so that a clock that is set
@@ -114,7 +140,7 @@ impl Clock {
                 if left.is_zero() {
                     return;
                 }
-                tokio::time::sleep(left.min(Duration::from_secs(60))).await;
+                tokio::time::sleep(left.min(LOOK)).await;
             },
             Source::Manual(manual) => {
                 let mut now = manual.now.subscribe();
@@ -188,5 +214,22 @@ mod tests {
         assert_eq!((clock.now(), clock.elapsed()), (at(90_060), Duration::from_secs(86_460)));
         clock.sleep(Duration::from_secs(1)).await;
         assert_eq!(clock.now(), at(90_061));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_is_noticed() {
+        let (clock, minute) = (Clock::following(Timestamp::UNIX_EPOCH), SignedDuration::from_mins(1));
+        let watched = clock.clone();
+        let set_back = tokio::spawn(async move { watched.is_set_back(Duration::from_secs(60)).await });
+        let set = async |by: SignedDuration| {
+            clock.set_by(by);
+            clock.sleep(Duration::from_secs(5)).await;
+            set_back.is_finished()
+        };
+        tokio::task::yield_now().await;
+        assert!(!set(-minute).await, "no more than that");
+        assert!(!set(minute * 600).await, "forward");
+        assert!(!set(-minute).await);
+        assert!(set(-SignedDuration::from_secs(1)).await, "more than that in sum");
     }
 }

@@ -133,6 +133,9 @@ pub enum Error {
     /// The leadership was lost: another replica may write now, so this process must not.
     #[error("the leadership was lost")]
     Lost(#[source] leader::Lost),
+    /// The clock was set back: what is waited for may lie ahead for as long, so all of it is reckoned anew.
+    #[error("the clock was set back by more than a minute: start again, so that nothing waits for the former time")]
+    SetBack,
     /// A task ended.
     #[error(transparent)]
     Ended(#[from] runtime::Ended),
@@ -140,6 +143,9 @@ pub enum Error {
     #[error("signals can't be received")]
     Signal(#[source] std::io::Error),
 }
+
+/// By how much a clock may be set back without more ado.
+const SET_BACK: Duration = Duration::from_secs(60);
 
 /// Runs the operator until it is told to stop.
 pub async fn main(args: Args) -> ExitCode {
@@ -207,6 +213,7 @@ pub async fn run_with(
     let settings = settings(&args, &config, &client).await?;
     let instance = instance();
     let metrics = Metrics::new();
+    let watched = clock.clone();
     let (leader, election) = elect(&args, &settings, lease_client, &clock, &instance);
     let limit = args.lease_duration / 3;
     let controller = Controller::new(Parts {
@@ -231,6 +238,13 @@ pub async fn run_with(
         let _ = left.wait_for(|left| *left).await;
     };
     let mut election = std::pin::pin!(election.run(gone(left.clone())));
+    let mut set_back = false;
+    let stop = async {
+        tokio::select! {
+            () = stop => {}
+            () = watched.is_set_back(SET_BACK) => set_back = true,
+        }
+    };
     let ended = tokio::select! {
         ended = controller.run(stop) => ended.map_err(Error::from),
         served = health.run(gone(left.clone())) => served.map_err(Error::from),
@@ -239,7 +253,7 @@ pub async fn run_with(
     };
     let _ = leaving.send(true);
     let released = election.await.map_err(Error::Lost);
-    ended.and(released)
+    if set_back { Err(Error::SetBack) } else { ended.and(released) }
 }
 
 /// Who leads: the only replica, or the one that holds the Lease.

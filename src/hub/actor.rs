@@ -150,15 +150,12 @@ impl Actor {
                 shared.board.forget_trouble();
             }
         }
-        let (due, now) = (self.due(), shared.clock.now());
-        if due.is_none_or(|due| due > now) {
+        let due = self.due();
+        if due.is_none_or(|due| due > shared.clock.now()) {
             let alarm = async {
-                let Some(due) = due else { return future::pending().await };
-                // A clock that is set back must not put the list off.
-                let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
-                tokio::select! {
-                    () = shared.clock.sleep_until(due) => {}
-                    () = shared.clock.sleep(left) => {}
+                match due {
+                    Some(due) => shared.clock.sleep_until(due).await,
+                    None => future::pending().await,
                 }
             };
             tokio::select! {

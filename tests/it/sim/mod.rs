@@ -19,6 +19,7 @@
 //! Never: real time, or a wait without a limit.
 
 mod base;
+mod clocks;
 mod crash;
 mod edges;
 mod held;

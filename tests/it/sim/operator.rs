@@ -6,7 +6,10 @@ use oat_operator::{
     cli::run::{self, Args},
     clock::Clock,
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 use super::Sim;
 use crate::support::world::SERVICE;
@@ -15,6 +18,8 @@ use crate::support::world::SERVICE;
 #[must_use = "it is killed or stopped by this"]
 pub struct OperatorHandle {
     task: JoinHandle<Result<(), run::Error>>,
+    /// Its sender is dropped at the end.
+    ended: watch::Receiver<()>,
     stop: Option<oneshot::Sender<()>>,
     /// The clock of its machine, to be set by [`Clock::set_by`].
     pub clock: Clock,
@@ -41,7 +46,12 @@ impl OperatorHandle {
     }
 
     pub fn has_ended(&self) -> bool {
-        self.task.is_finished()
+        self.ended.has_changed().is_err()
+    }
+
+    /// Returns once it has ended, for whatever reason.
+    pub async fn end(&self) {
+        let _ = self.ended.clone().changed().await;
     }
 }
 
@@ -91,7 +101,12 @@ impl Sim {
         let told = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(run::run_with(Args::of(all), config, clock.clone(), told));
-        OperatorHandle { task, stop: Some(stop), clock, metrics }
+        let (over, ended) = watch::channel(());
+        let run = run::run_with(Args::of(all), config, clock.clone(), told);
+        let task = tokio::spawn(async move {
+            let _over = over;
+            run.await
+        });
+        OperatorHandle { task, ended, stop: Some(stop), clock, metrics }
     }
 }

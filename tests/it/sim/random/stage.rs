@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -25,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    super::{HOUR, MINUTE, OperatorHandle, SECOND, Sim},
+    super::{HOUR, OperatorHandle, SECOND, Sim},
     script::{Act, Hand, LENGTH, OBJECTS, QUIET, Script, Tampering},
     verdict,
 };
@@ -103,22 +104,20 @@ impl<'a> Stage<'a> {
     async fn wait(&mut self, until: Duration) {
         let until = self.begun + until;
         loop {
-            let ended = self.operators.iter().any(OperatorHandle::has_ended);
-            if ended || (self.sim.faults.is_frozen() && !self.down) {
+            let frozen = self.sim.faults.is_frozen() && !self.down;
+            if frozen || self.operators.iter().any(OperatorHandle::has_ended) {
                 self.crash().await;
                 self.start().await;
             }
-            // Only who elects a leader ends by itself.
-            let look = if self.replicas { 10 * MINUTE } else { 6 * HOUR };
-            let next = until.min(Instant::now() + look);
+            let ended = async {
+                let ends: FuturesUnordered<_> = self.operators.iter().map(OperatorHandle::end).collect();
+                ends.into_future().await.0
+            };
             tokio::select! {
                 biased;
                 () = self.sim.faults.frozen(), if !self.down => {}
-                () = sleep_until(next) => {
-                    if next == until {
-                        return;
-                    }
-                }
+                Some(()) = ended => {}
+                () = sleep_until(until) => return,
             }
         }
     }
