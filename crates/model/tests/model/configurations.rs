@@ -1,6 +1,7 @@
 //! What is allowed to happen in each exploration, and how often at most.
 
 use super::{
+    large::LARGE,
     operator::Operator,
     world::{Budget, Start},
 };
@@ -121,19 +122,6 @@ const MISTAKEN: &[(u8, Configuration)] = &[
     (2, ("fewer places for the first", Start::New, Budget { places: 2, crash: 1, lost: 1, tick: 1, ..NONE })),
 ];
 
-/// What the large run has besides.
-const LARGE: &[Configuration] = &[
-    ("emergency, over time", Start::Settled, Budget { crash: 1, lost: 1, rotate: 1, revoke: 1, tick: 1, ..NONE }),
-    ("hands at Docker Hub, crashes", Start::Settled, Budget { hub: 2, rotate: 1, crash: 1, tick: 1, ..NONE }),
-    ("two Secrets, lost answers", Start::Two, Budget { refuse: 1, lost: 1, secret: 1, rotate: 1, tick: 2, ..NONE }),
-    ("rotation, over time", Start::Settled, Budget { crash: 1, lost: 1, late: 1, rotate: 1, tick: 1, ..NONE }),
-    (
-        "edits and crashes",
-        Start::Settled,
-        Budget { toggle: 2, edit: 1, rename: 1, rotate: 1, crash: 1, tick: 1, ..NONE },
-    ),
-];
-
 fn operator(limit: Option<u8>, (name, start, budget): Configuration) -> (String, Operator) {
     (name.to_owned(), Operator { limit, ..Operator::new(start, budget) })
 }
@@ -147,7 +135,7 @@ fn usual() -> impl Iterator<Item = (String, Operator)> {
 
 /// All of a run: see the crate's documentation for `OAT_MODEL`.
 pub fn all() -> Vec<(String, Operator)> {
-    let large = LARGE.iter().map(|one| operator(None, *one));
+    let large = LARGE.iter().map(|(name, text)| ((*name).to_owned(), made_up(text)));
     match std::env::var("OAT_MODEL").ok() {
         None => usual().collect(),
         Some(chosen) if chosen == "large" => usual().chain(large).collect(),
@@ -161,9 +149,9 @@ pub fn named(name: &str) -> Operator {
     usual().find(|(known, _)| known == name).unwrap().1
 }
 
-/// `Settled crash=1 late=2 limit=3`.
+/// `Settled crash=1 late=2 limit=3 exaggerated=1`.
 fn made_up(text: &str) -> Operator {
-    let (mut start, mut budget, mut limit) = (Start::Settled, NONE, None);
+    let (mut start, mut budget, mut limit, mut exaggerated) = (Start::Settled, NONE, None, 0);
     for word in text.split_whitespace() {
         let Some((name, number)) = word.split_once('=') else {
             let starts = [
@@ -187,6 +175,7 @@ fn made_up(text: &str) -> Operator {
                 limit = Some(number);
                 continue;
             }
+            "exaggerated" => &mut exaggerated,
             "crash" => &mut budget.crash,
             "lost" => &mut budget.lost,
             "late" => &mut budget.late,
@@ -209,5 +198,5 @@ fn made_up(text: &str) -> Operator {
         };
         *field = number;
     }
-    Operator { limit, ..Operator::new(start, budget) }
+    Operator { limit, exaggerated, ..Operator::new(start, budget) }
 }

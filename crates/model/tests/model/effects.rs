@@ -76,15 +76,17 @@ fn check_create(state: &mut State, view: &View, step: &Step) {
     }
 }
 
-/// An emergency is over when no token works any more that the list shows and that was there when it began. An object that
-/// has lost its status, or never had one, makes a new token first: the request may be one of long ago.
+/// An emergency is over when the list shows no token that works and that was there when it began. An object that has lost
+/// its status, or never had one, makes a new token first: the request may be one of long ago. What Docker Hub activates
+/// late is not in the list; that it doesn't stay so, see `rules`.
 fn check_emergency(state: &mut State, view: &View, step: &Step) {
     let (Step::Remember(memory), Organization::Known(account)) = (step, &view.organization) else { return };
-    let shown = |token: &Token| account.list.as_ref().is_some_and(|list| list.tokens.contains_key(&id(token.number)));
+    let found = |token: &Token| account.list.as_ref()?.tokens.get(&id(token.number));
+    let works = |token: &Token| token.active && found(token).is_some_and(|found| found.active);
     let over = view.memory.token.is_some()
         && memory.handled.revoke.is_some()
         && memory.handled.revoke != view.memory.handled.revoke;
-    if over && state.tokens.iter().any(|token| token.doomed && token.active && shown(token)) {
+    if over && state.tokens.iter().any(|token| token.doomed && works(token)) {
         state.broken = Some("an emergency spares a token");
     }
 }

@@ -100,6 +100,7 @@ pub fn land(model: &Operator, state: &mut State, place: usize) {
             if let Some(token) = state.tokens.iter_mut().find(|token| token.number == number) {
                 token.active = active.unwrap_or(token.active);
                 marker.into_iter().for_each(|marker| token.relabel(marker));
+                token.late |= marker.is_some_and(|marker| marker > 0);
                 token.shape = shape.unwrap_or(token.shape);
             }
         }

@@ -4,13 +4,14 @@
 //! Reading order: [`world`] (the state and what may happen), [`operator`] (the model, and what is none of the operator's
 //! doing), [`views`] (what the planner is shown), [`apply`] and [`effects`] (a step as the controller carries it out),
 //! [`flying`] (writes that land when nobody waits for them any more), [`rules`] (what must never be, and what must come
-//! about), [`configurations`] (the bounds), [`mutants`] (planners that are broken in ways that the rules must notice),
-//! [`tables`] (the planner is pure: what it said once is kept), [`edges`] (what the integration suite may see).
+//! about), [`configurations`] and [`large`] (the bounds), [`mutants`] (planners that are broken in ways that the rules
+//! must notice), [`tables`] (the planner is pure: what it said once is kept), [`edges`] (what the integration suite may
+//! see), [`memory`].
 //!
 //! ```text
-//! cargo test --test model                                            the usual configurations, and the mutants
-//! OAT_MODEL=large cargo test --release --test model configurations   larger ones besides
-//! OAT_MODEL="two replicas" cargo test --test model configurations    one configuration
+//! cargo test --test model                                                 the usual configurations, and the mutants
+//! OAT_MODEL=large cargo test --test model configurations -- --nocapture   a hundred million states
+//! OAT_MODEL="two replicas" cargo test --test model configurations         one configuration
 //! OAT_MODEL="Two crash=1 late=1 tick=2" cargo test --test model configurations    one that is made up
 //! ```
 //!
@@ -24,6 +25,9 @@
 //! The one exception to S1: a Secret that a late write makes where there was none, while the leader is about to delete
 //! the token or has done so. The leader repairs it in its next pass.
 //!
+//! The one exception to S9: a token whose create, or whose change of the label, Docker Hub carries out when nobody waits
+//! for it any more may outlive the object. It is for the sweep of orphans, which is not in the model.
+//!
 //! Never: a rule about tokens. What is told again here is only what the world does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
@@ -33,6 +37,8 @@ mod configurations;
 mod edges;
 mod effects;
 mod flying;
+mod large;
+mod memory;
 mod mutants;
 mod operator;
 mod rules;
@@ -49,18 +55,19 @@ use operator::{Flaw, Operator};
 
 /// Explores all of it and shows how large it was: depth first, which needs little memory for what is still to be done.
 /// What breaks a rule is looked for again breadth first, for the shortest way.
-#[track_caller]
-fn explore(name: &str, model: Operator) -> usize {
+fn explore(name: &str, model: Operator) -> Result<usize, String> {
     let again = model.clone();
+    memory::begin();
     let begun = std::time::Instant::now();
     let checker = model.checker().threads(2).spawn_dfs().join();
     let states = checker.unique_state_count();
     println!(
-        "{name}: {states} distinct states, {} generated, depth {}, {} edges, {:?}",
+        "{name}: {states} distinct states, {} generated, depth {}, {} edges, {:.1?}, {} MiB",
         checker.state_count(),
         checker.max_depth(),
         checker.model().seen.edges.lock().unwrap().len(),
-        begun.elapsed()
+        begun.elapsed(),
+        memory::peak().map_or("?".into(), |peak| peak.to_string()),
     );
     if !checker.discoveries().is_empty() {
         let checker = again.checker().threads(2).finish_when(HasDiscoveries::Any).spawn_bfs().join();
@@ -68,31 +75,39 @@ fn explore(name: &str, model: Operator) -> usize {
         let last = path.last_state().clone();
         let why = (last.broken, rules::settles(checker.model(), &last));
         let way = rules::way(checker.model(), &last);
-        panic!("{name}: {rule} does not hold: {why:?} after {:#?}\nthen {way:#?}\n{last:?}", path.into_actions());
+        let actions = path.into_actions();
+        return Err(format!("{name}: {rule} does not hold: {why:?} after {actions:#?}\nthen {way:#?}\n{last:?}"));
     }
-    assert!(checker.is_done(), "{name} was cut off");
-    states
+    if checker.is_done() { Ok(states) } else { Err(format!("{name} was cut off")) }
 }
 
 #[test]
 fn all_configurations_hold() {
-    let (mut total, mut steps, mut edges) = (0, BTreeSet::new(), BTreeSet::new());
+    let (mut total, mut failures, mut steps, mut edges) = (0, Vec::new(), BTreeSet::new(), BTreeSet::new());
     let chosen = configurations::all();
     let (all, usual) = (chosen.len() > 1, std::env::var_os("OAT_MODEL").is_none());
     for (name, model) in chosen {
         let seen = model.seen.clone();
-        total += explore(&name, model);
+        match explore(&name, model) {
+            Ok(states) => total += states,
+            Err(failure) => {
+                println!("{failure}");
+                failures.push(name);
+            }
+        }
         steps.append(&mut seen.steps.lock().unwrap());
         edges.append(&mut seen.edges.lock().unwrap());
     }
     println!("{total} distinct states in all");
+    assert!(failures.is_empty(), "{failures:?} do not hold");
     if !all {
         return;
     }
     if usual {
         edges::compare(&edges);
     }
-    assert!(total >= 5_000_000, "{total} states are not what docs/reliability.md speaks of");
+    let promised = if usual { 5_000_000 } else { 100_000_000 };
+    assert!(total >= promised, "{total} states are not what docs/reliability.md speaks of");
     // Nothing holds by never happening.
     let expected = [
         "AddFinalizer",

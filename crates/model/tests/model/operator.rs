@@ -25,8 +25,8 @@ pub struct Seen {
     pub steps: Mutex<BTreeSet<&'static str>>,
     /// Steps with what they were taken on and what came of them, in the planner's words.
     pub edges: Mutex<BTreeSet<String>>,
-    /// Whether a state comes to rest by itself, and as wanted.
-    pub settles: Table<Result<(), &'static str>>,
+    /// The states that come to rest by themselves, and as wanted.
+    pub settles: Table<()>,
     pub views: Table<Shared<View>>,
     pub decisions: Table<Arc<Decision>>,
     pub absorbed: Table<apply::After>,
@@ -38,11 +38,11 @@ impl Default for Seen {
         Self {
             steps: Mutex::default(),
             edges: Mutex::default(),
-            settles: Table::default(),
-            views: Table::bounded(),
-            decisions: Table::bounded(),
-            absorbed: Table::bounded(),
-            lists: Table::bounded(),
+            settles: Table::small(),
+            views: Table::large(),
+            decisions: Table::large(),
+            absorbed: Table::large(),
+            lists: Table::large(),
         }
     }
 }

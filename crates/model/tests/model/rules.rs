@@ -45,33 +45,27 @@ fn faults(model: &Operator, state: &State) -> usize {
 const LIVELOCK: usize = 150;
 
 /// From here on nothing fails and nobody interferes: what flies lands, lists are read, passes run. Each state has one
-/// next one then, so that following it to its end says all about it; ends are remembered.
+/// next one then, so that following it to its end says all about it. What ends well is remembered.
 pub fn settles(model: &Operator, state: &State) -> Result<(), &'static str> {
     if state.broken.is_some() {
         return Ok(());
     }
     let (mut state, mut way) = (state.clone(), Vec::new());
-    let end = loop {
-        let mark = state.mark;
-        if let Some(known) = model.seen.settles.get(mark) {
-            break known;
-        }
-        way.push(mark);
-        if way.len() > LIVELOCK {
-            break Err("livelock");
-        }
+    while model.seen.settles.get(state.mark).is_none() {
+        way.push(state.mark);
+        ensure(way.len() <= LIVELOCK, "livelock")?;
         if !advance(model, &mut state) {
-            break as_wanted(model, &state);
+            as_wanted(model, &state)?;
+            break;
         }
         if let Some(broken) = state.broken {
-            break Err(broken);
+            return Err(broken);
         }
-        if (0..2).any(|place| is_dead(&state, place) && !state.posted[place]) {
-            break Err("S1 on the way to rest");
-        }
-    };
-    way.into_iter().for_each(|mark| model.seen.settles.put(mark, end));
-    end
+        let dead = (0..2).any(|place| is_dead(&state, place) && !state.posted[place]);
+        ensure(!dead, "S1 on the way to rest")?;
+    }
+    way.into_iter().for_each(|mark| model.seen.settles.put(mark, ()));
+    Ok(())
 }
 
 /// What happens from a state on, for people to read.

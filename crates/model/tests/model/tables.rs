@@ -138,16 +138,19 @@ pub struct Table<V> {
     most: usize,
 }
 
-impl<V> Default for Table<V> {
-    fn default() -> Self {
-        Self { parts: std::array::from_fn(|_| Part::default()), most: usize::MAX }
-    }
-}
-
 impl<V> Table<V> {
+    fn of(most: usize) -> Self {
+        Self { parts: std::array::from_fn(|_| Part::default()), most }
+    }
+
     /// For answers that are large: a quarter of a million at once.
-    pub fn bounded() -> Self {
-        Self { most: 4096, ..Self::default() }
+    pub fn large() -> Self {
+        Self::of(1 << 12)
+    }
+
+    /// For answers that take next to nothing: twelve million at once.
+    pub fn small() -> Self {
+        Self::of(200_000)
     }
 }
 

@@ -129,7 +129,7 @@ pub struct Token {
     pub replaced: Option<u8>,
     /// Whether a list that is to be fresh must show it.
     pub old: bool,
-    /// Whether its commit came late.
+    /// Whether its commit came late, or its marker's.
     pub late: bool,
     /// Whether it was there when somebody asked for an emergency.
     pub doomed: bool,
