@@ -229,6 +229,8 @@ impl View {
                         self.secret(&key, |secret| secret.state = SecretState::Foreign);
                     }
                     self.secret(&key, |secret| secret.failure = Some((trouble.reason, trouble.message.clone())));
+                    // It may still be under way.
+                    self.session.touched.remove(&key);
                     worst = Some(trouble);
                 }
             }

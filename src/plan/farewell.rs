@@ -32,7 +32,9 @@ pub(super) fn next(view: &View, now: Timestamp) -> Next {
     };
     let step = match &account.list {
         Some(list) if list.started > view.session.fresh_after => {
-            tokens_at_the_end(view, list, policy, wanted, now).unwrap_or(Step::Release { abandoned: false })
+            let step = tokens_at_the_end(view, list, policy, wanted, now);
+            let step = step.map(|step| shield(view, &step).unwrap_or(step));
+            step.unwrap_or(Step::Release { abandoned: false })
         }
         _ => Step::Refresh,
     };
@@ -73,6 +75,20 @@ fn clear_secrets(view: &View, retain: bool, policy: DeletionPolicy) -> Option<St
         return None;
     }
     Some(if retain { Step::Blank(keys) } else { Step::Remove(keys) })
+}
+
+/// A token that nobody remembers may be on its way into a Secret that stays, sent by a leader before us. The Secret is
+/// written before that token goes, so that the write in flight fails its precondition.
+fn shield(view: &View, step: &Step) -> Option<Step> {
+    let Step::Delete(id, _) = step else { return None };
+    let mut previous = view.memory.previous.iter();
+    if view.memory.token.as_ref().is_some_and(|token| token.id == *id) || previous.any(|previous| previous.id == *id) {
+        return None;
+    }
+    let stays = |secret: &&Secret| matches!(secret.state, SecretState::Ours(_));
+    let keys: Vec<_> = view.secrets.iter().filter(stays).map(|secret| secret.key.clone()).collect();
+    let untouched: Vec<_> = keys.into_iter().filter(|key| !view.session.touched.contains(key)).collect();
+    (!untouched.is_empty()).then_some(Step::Touch(untouched))
 }
 
 /// What is left to do at Docker Hub: the current token by policy, all others of the object deleted.

@@ -335,7 +335,15 @@ fn mint(view: &View, wanted: &Wanted, account: &Account, list: &List, now: Times
 /// deleted must not stop a rotation.
 fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let failed = view.failure().is_some_and(|failure| failure.trouble.reason != Reason::QuotaExceeded);
-    if failed { None } else { room(view, wanted, list, now) }
+    if failed { None } else { room(view, wanted, list, now).or_else(|| complete(view, wanted, list, now)) }
+}
+
+/// A replaced token stays while a wanted Secret lacks the current one, such as one with a new name, or another Secret is
+/// still there. That is settled first, while the current one works.
+fn complete(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+    let token = view.memory.token.as_ref().filter(|_| !view.memory.previous.is_empty())?;
+    list.tokens.get(&token.id).filter(|found| works(found, now))?;
+    heal(view, now).or_else(|| surplus(view, wanted))
 }
 
 /// A token of the object that nothing uses, or that was replaced.

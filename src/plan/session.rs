@@ -24,7 +24,7 @@ pub struct Session {
     pub lost: BTreeSet<u64>,
     /// The tokens with the object's marker that were there in the last list, once this term has settled.
     pub seen: Option<BTreeSet<TokenId>>,
-    /// The Secrets that were written in this term: no older write in flight can reach them any more.
+    /// The Secrets whose last write in this term was answered: no older write in flight can reach them any more.
     pub touched: BTreeSet<SecretKey>,
     /// When the current token was last compared with Docker Hub in all its parts.
     pub inspected: Timestamp,

@@ -13,7 +13,8 @@ fn secrets_go_first() {
 
 pub fn secret_rows() -> Vec<Row> {
     let bye = || settled().deleting(seconds(0));
-    let (remove, blank) = ("remove payments/dockerhub", "blank payments/dockerhub");
+    let stays = || bye().deletion(Retain).retain_secret();
+    let (remove, blank, touch) = ("remove payments/dockerhub", "blank payments/dockerhub", "touch payments/dockerhub");
     vec![
         Row("delete, delete", bye(), remove),
         Row("deactivate, delete", bye().deletion(Deactivate), remove),
@@ -26,6 +27,14 @@ pub fn secret_rows() -> Vec<Row> {
             bye().deletion(Retain).retain_secret().also("old", 0),
             "blank payments/old",
         ),
+        Row("retain, retain: written before a token goes that may be on its way there", stays().hub(2), touch),
+        Row("in hand too", stays().proved(2), touch),
+        Row(
+            "once in a term",
+            stays().hub(2).with(|view| view.session.touched.extend([key("dockerhub")])),
+            "delete t2 Farewell",
+        ),
+        Row("not for one that it held", stays().previous(0, ahead(hours(1))), "delete t0 Farewell"),
         Row("all of them", bye().also("old", 1), "remove payments/dockerhub payments/old"),
         Row("whatever the spec says", bye().invalid(), remove),
         Row("whatever the organization says", bye().no_organization(), remove),

@@ -249,6 +249,7 @@ fn room_is_made_before_another_token() {
 
 pub fn room_rows() -> Vec<Row> {
     let rotating = || settled_at(2).rotate("now");
+    let lacking = || rotating().previous(1, ahead(minutes(5))).second(SecretState::Absent);
     vec![
         Row("a due token goes first", rotating().previous(1, ago(hours(1))), "delete t1 Replaced"),
         Row(
@@ -259,12 +260,29 @@ pub fn room_rows() -> Vec<Row> {
         Row("a leftover goes first", rotating().hub_as("lost", 1), "delete lost Orphan"),
         Row("not one that may still be published", rotating().hub(3), "create 4"),
         Row("not while the Secret may hold it", rotating().previous(1, ago(hours(1))).secret_holds(1), "create 3"),
-        Row("not while another Secret may", rotating().previous(1, ago(hours(1))).also("old", 1), "create 3"),
+        Row(
+            "nor while another Secret may: that goes first",
+            rotating().previous(1, ago(hours(1))).also("old", 1),
+            "remove payments/old",
+        ),
         Row(
             "a token that can't be deleted stops no rotation",
             rotating().previous(1, ago(hours(1))).failed("delete", Reason::HubUnavailable, 1, seconds(0)),
             "create 3",
         ),
+        Row("a Secret that lacks the current one is written first", lacking(), "fetch payments/dockerhub"),
+        Row(
+            "one that can't be written stops no rotation",
+            lacking().failed("publish", Reason::KubernetesUnavailable, 1, hours(1)),
+            "create 3",
+        ),
+        Row(
+            "a value that doesn't work is not written",
+            lacking().at_hub("t2", |token| token.active = false),
+            "create 3",
+        ),
+        Row("nor one that has expired", lacking().at_hub("t2", |token| token.expires = Some(now())), "create 3"),
+        Row("with nothing to make room for it is not worth it", rotating().second(SecretState::Absent), "create 3"),
     ]
 }
 

@@ -43,6 +43,11 @@ const USUAL: &[Configuration] = &[
     ("hands at Docker Hub", Start::Settled, Budget { hub: 2, rotate: 1, tick: 1, ..NONE }),
     ("deletion", Start::Settled, Budget { delete: 1, crash: 1, lost: 1, late: 1, rotate: 1, ..NONE }),
     ("a token that stays", Start::Retained, Budget { delete: 1, crash: 1, lost: 1, rotate: 1, secret: 1, ..NONE }),
+    (
+        "a token that stays, past a Lease",
+        Start::Retained,
+        Budget { delete: 1, crash: 1, late: 1, lost: 1, rotate: 1, ..NONE },
+    ),
     ("a short life", Start::New, Budget { delete: 1, crash: 1, lost: 1, ..NONE }),
     ("restored without its status", Start::Restored, Budget { crash: 1, lost: 1, late: 1, ..NONE }),
     ("two replicas", Start::Settled, Budget { crash: 2, late: 2, rotate: 1, ..NONE }),
@@ -72,6 +77,11 @@ const USUAL: &[Configuration] = &[
     ("adoption by id", Start::AdoptingById, Budget { crash: 1, lost: 1, hub: 1, delete: 1, ..NONE }),
     ("no proofs, other Secrets", Start::Trusting, Budget { rename: 1, rotate: 1, secret: 1, ..NONE }),
     ("an emergency after a hand", Start::Settled, Budget { hub: 1, lost: 1, revoke: 1, toggle: 1, ..NONE }),
+    (
+        "a new name and a wish when it is due",
+        Start::Trusting,
+        Budget { rename: 1, rotate: 1, secret: 1, tick: 2, ..NONE },
+    ),
     ("no proofs, in time", Start::Trusting, Budget { rotate: 1, crash: 1, tick: 3, ..NONE }),
     ("both sides by hand", Start::Settled, Budget { hub: 1, secret: 1, lost: 1, rotate: 1, ..NONE }),
     ("refused wishes", Start::Settled, Budget { rotate: 1, revoke: 1, refuse: 3, secret: 1, ..NONE }),

@@ -58,6 +58,16 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant { name: "a newer value is left alone for ever", under: "two replicas", decide: ignore_newer },
     Mutant { name: "the limit is not looked at", under: "places", decide: no_limit },
     Mutant { name: "rotations leave the last place free", under: "places", decide: timid },
+    Mutant {
+        name: "a token goes at the end that may be on its way into a Secret that stays",
+        under: "a token that stays, past a Lease",
+        decide: unshielded,
+    },
+    Mutant {
+        name: "a rotation waits for no Secret with a new name",
+        under: "a new name and a wish when it is due",
+        decide: hasty,
+    },
 ];
 
 /// The real decision for a view that was changed first.
@@ -380,4 +390,21 @@ fn no_limit(view: &View, now: Timestamp) -> Decision {
 
 fn timid(view: &View, now: Timestamp) -> Decision {
     limited(view, now, |limit| limit - 1)
+}
+
+fn unshielded(view: &View, now: Timestamp) -> Decision {
+    let touched: Vec<_> = view.secrets.iter().map(|secret| secret.key.clone()).collect();
+    match view.object.deleting {
+        Some(_) => changed(view, now, |view| view.session.touched.extend(touched)),
+        None => decide(view, now),
+    }
+}
+
+fn hasty(view: &View, now: Timestamp) -> Decision {
+    let decision = decide(view, now);
+    let alone = changed(view, now, |view| view.memory.previous.clear());
+    match (&decision, &alone) {
+        (Decision::Step(Step::Fetch(_) | Step::Remove(_)), Decision::Step(Step::Create(_))) => alone,
+        _ => decision,
+    }
 }
