@@ -116,6 +116,7 @@ pub fn list_of(
     List {
         started: snapshot.started,
         total: u32::try_from(snapshot.tokens.len()).unwrap_or(u32::MAX),
+        steady: snapshot.steady,
         tokens: tokens.collect(),
     }
 }

@@ -186,7 +186,7 @@ mod tests {
 
     #[track_caller]
     fn check(unused_after: Option<&str>, tokens: Vec<hub::Token>, expected: &[&str]) {
-        let snapshot = hub::Snapshot { tokens: Arc::new(tokens), started: at(0), revision: 1 };
+        let snapshot = hub::Snapshot { tokens: Arc::new(tokens), started: at(0), steady: at(0), revision: 1 };
         let found = unused(&subject(unused_after), &snapshot, at(0)).map(|token| token.label.as_str());
         assert_eq!(found.collect::<Vec<_>>(), expected);
     }
@@ -215,7 +215,7 @@ mod tests {
     fn the_event_names_the_first_ones_without_control_characters() {
         let words = |count: usize| {
             let tokens = (0..count).map(|n| token(&format!("t\u{1b}{n}"), Some(-99), None)).collect();
-            let snapshot = hub::Snapshot { tokens: Arc::new(tokens), started: at(0), revision: 1 };
+            let snapshot = hub::Snapshot { tokens: Arc::new(tokens), started: at(0), steady: at(0), revision: 1 };
             unused_in_words(&subject(Some("10h")), &snapshot, at(0))
         };
         assert_eq!(words(1), "1 token was not used for 10h: t 0");

@@ -29,12 +29,25 @@ pub struct Memo {
     pub warned: Option<TokenId>,
     /// How often a watch had come back when the last pass began.
     returns: u64,
+    /// What was asked for when it began.
+    asked: Option<Asked>,
+}
+
+/// What people say of an object and of its organization: where it differs from before, they may have made a place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The object's generation.
+    pub generation: Option<i64>,
+    /// Its annotations that ask for something.
+    pub requests: [Option<String>; 3],
+    /// The organization object, and its generation.
+    pub organization: Option<(Option<String>, i64)>,
 }
 
 impl Memo {
     /// Nothing but when the session began.
     pub fn new(session: Session) -> Self {
-        Self { session, hand: None, value: None, warned: None, returns: 0 }
+        Self { session, hand: None, value: None, warned: None, returns: 0, asked: None }
     }
 
     /// Whether the last attempt failed for want of the API server.
@@ -48,6 +61,14 @@ impl Memo {
         let news = std::mem::replace(&mut self.returns, returns) != returns;
         if news && self.lacks_kubernetes() {
             self.session.failure.iter_mut().for_each(|failure| failure.not_before = failure.not_before.min(now));
+        }
+    }
+
+    /// A pass begins with this being asked for. What differs from the last pass may have made a place.
+    pub fn hear(&mut self, asked: Asked, now: Timestamp) {
+        let former = self.asked.replace(asked);
+        if former.is_some() && former != self.asked {
+            self.session.hoped = now;
         }
     }
 
@@ -102,6 +123,7 @@ mod tests {
             touched: Default::default(),
             inspected: Timestamp::UNIX_EPOCH,
             drift: Default::default(),
+            hoped: Timestamp::UNIX_EPOCH,
             abandon_after: std::time::Duration::ZERO,
         })
     }
@@ -122,5 +144,29 @@ mod tests {
         let mut other = failed(Reason::RateLimited, at(300));
         other.begin(1, at(20));
         assert_eq!(due(&other), at(300));
+    }
+
+    #[test]
+    fn what_is_asked_for_anew_gives_hope_and_what_was_asked_for_does_not() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let asked = |generation, organization| Asked {
+            generation: Some(generation),
+            requests: [None, None, Some("now".into())],
+            organization: Some((None, organization)),
+        };
+        let mut memo = failed(Reason::QuotaExceeded, at(300));
+        let mut hoped = |asked: Asked, second| {
+            memo.hear(asked, at(second));
+            memo.session.hoped
+        };
+        assert_eq!(hoped(asked(1, 1), 10), at(0), "what a term begins with is not new");
+        assert_eq!(hoped(asked(2, 1), 20), at(20), "the object was edited");
+        assert_eq!(hoped(asked(2, 1), 30), at(20));
+        assert_eq!(hoped(asked(2, 2), 40), at(40), "its organization was");
+        assert_eq!(
+            hoped(Asked { requests: [None, None, Some("again".into())], ..asked(2, 2) }, 50),
+            at(50),
+            "a request"
+        );
     }
 }

@@ -9,11 +9,11 @@ use tracing::Instrument;
 use super::{
     Context, Task, account,
     apply::{Pass, Stop},
-    memo::Memo,
+    memo::{Asked, Memo},
     report,
 };
 use crate::{
-    api::conditions::Progress,
+    api::{self, OrganizationAccessToken, conditions::Progress},
     k8s::{Key, events::Happened, observe},
     plan::{self, Decision, Rest, Session, Step, View},
 };
@@ -80,6 +80,7 @@ async fn pass(context: &Context, key: &Key) -> End {
     tracing::Span::current().record("uid", uid.as_str());
     let mut memo = context.memos.get(&uid).unwrap_or_else(|| Memo::new(session(context)));
     memo.begin(context.watches.returns(), context.clock.now());
+    memo.hear(asked(context, &object), context.clock.now());
     let sources = context.sources();
     let mut view = observe::view(&object, organization, memo.hand.clone(), memo.session.clone(), &sources);
     let mut pass = Pass { context, object, memo };
@@ -103,6 +104,17 @@ async fn pass(context: &Context, key: &Key) -> End {
         }
     }
     End::Again
+}
+
+/// What people say of an object and of its organization.
+fn asked(context: &Context, object: &OrganizationAccessToken) -> Asked {
+    let request = |name: &str| object.annotations().get(name).cloned();
+    let organization = context.organizations.get(&account::key_of(object));
+    Asked {
+        generation: object.metadata.generation,
+        requests: [api::ROTATE, api::REVOKE, api::REQUESTED_AT].map(request),
+        organization: organization.map(|found| (found.reference.uid, found.generation)),
+    }
 }
 
 /// One step; whether there is still an object.
@@ -175,6 +187,7 @@ fn session(context: &Context) -> Session {
         touched: BTreeSet::new(),
         inspected: since,
         drift: plan::Drift::None,
+        hoped: since,
         abandon_after: context.settings.abandon_after,
     }
 }

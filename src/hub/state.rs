@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub tokens: Arc<Vec<Token>>,
     /// When the first page of the list was asked for: the list shows everything that was done before.
     pub started: Timestamp,
+    /// Since when there have been so many: when the first list in a row that says so began.
+    pub steady: Timestamp,
     /// Grows when a token differs.
     pub revision: u64,
 }
@@ -115,8 +117,11 @@ impl Board {
         for edit in since.take().unwrap_or_default() {
             apply(&mut tokens, edit);
         }
-        let mut snapshot = Snapshot { tokens: Arc::new(tokens), started, revision: 1 };
+        let mut snapshot = Snapshot { tokens: Arc::new(tokens), started, steady: started, revision: 1 };
         self.state.send_if_modified(|state| {
+            if let Some(old) = state.snapshot.as_ref().filter(|old| old.tokens.len() == snapshot.tokens.len()) {
+                snapshot.steady = old.steady;
+            }
             let (trouble, silent) = (state.trouble.take(), state.silent.take());
             let mut changed = trouble.is_some() || silent.is_some();
             match &state.snapshot {
@@ -149,6 +154,9 @@ impl Board {
             let mut tokens = snapshot.tokens.to_vec();
             apply(&mut tokens, edit);
             let changed = tokens != *snapshot.tokens;
+            if tokens.len() != snapshot.tokens.len() {
+                snapshot.steady = snapshot.started;
+            }
             if changed {
                 snapshot.tokens = Arc::new(tokens);
                 snapshot.revision = snapshot.revision.saturating_add(1);

@@ -39,7 +39,7 @@ impl View {
                 };
                 self.with_list(|list| {
                     list.tokens.insert(hand.token.id.clone(), token);
-                    list.total += 1;
+                    (list.total, list.steady) = (list.total + 1, list.started);
                 });
                 self.hand = Some(hand);
             }
@@ -295,7 +295,7 @@ impl View {
         self.with_list(|list| {
             if let Some(token) = list.tokens.remove(id) {
                 sequence = token.sequence;
-                list.total = list.total.saturating_sub(1);
+                (list.total, list.steady) = (list.total.saturating_sub(1), list.started);
             }
         });
         let remembered = self.memory.token.as_ref().map_or(0, |token| token.sequence);

@@ -304,7 +304,7 @@ fn mint(view: &View, wanted: &Wanted, account: &Account, list: &List, now: Times
     // Docker Hub knows better than the list and the limit that we were told.
     let refused =
         view.failure().filter(|failure| failure.trouble.reason == Reason::QuotaExceeded && now < failure.not_before);
-    let full = match (quota::place(account, list, rotation, now), refused) {
+    let full = match (quota::place(view, account, list, rotation, now), refused) {
         (Place::Ask, _) => return Next::Do(Step::Refresh),
         (Place::Full(message, again), _) => Some((message, again)),
         (Place::Free, Some(failure)) => Some((failure.trouble.message.clone(), failure.not_before)),

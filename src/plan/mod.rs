@@ -182,6 +182,8 @@ pub struct List {
     pub started: Timestamp,
     /// How many tokens the organization has.
     pub total: u32,
+    /// Since when it has had so many: when the first list in a row that says so began.
+    pub steady: Timestamp,
     /// Those with the object's marker, those that the object remembers, and those that it may mean to adopt.
     pub tokens: BTreeMap<TokenId, Token>,
 }
@@ -481,18 +483,15 @@ impl View {
 
     /// The organization's list, if there is an organization and a list.
     fn list(&self) -> Option<&List> {
-        match &self.organization {
-            Organization::Known(account) => account.list.as_ref(),
-            Organization::Missing(_) => None,
-        }
+        let Organization::Known(account) = &self.organization else { return None };
+        account.list.as_ref()
     }
 
     /// Whether a token is the current one, a previous one, or in hand.
     fn knows(&self, id: &TokenId) -> bool {
         let current = self.memory.token.iter().map(|token| &token.id);
         let previous = self.memory.previous.iter().map(|previous| &previous.id);
-        let hand = self.hand.iter().map(|hand| &hand.token.id);
-        current.chain(previous).chain(hand).any(|known| known == id)
+        current.chain(previous).chain(self.hand.iter().map(|hand| &hand.token.id)).any(|known| known == id)
     }
 
     fn wanted_secrets(&self) -> impl Iterator<Item = &Secret> {

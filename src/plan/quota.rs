@@ -1,5 +1,7 @@
 //! Places: how many tokens an organization may have, who may take the last ones, and who goes first where none is left.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{
@@ -9,11 +11,14 @@ use super::{
 };
 use crate::api::{conditions::Reason, names::TokenId, valid::Wanted};
 
-/// How old a list may be before it is asked for again to learn whether a place has become free.
-pub(super) const STALE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How old a list may be before it is asked for again to learn whether a place has become free, where that may be soon.
+pub(super) const STALE: Duration = Duration::from_secs(60);
+
+/// The same where nothing has changed for long.
+const STALEST: Duration = Duration::from_secs(600);
 
 /// Whether a token finds a place.
-pub enum Place {
+pub(super) enum Place {
     /// It does.
     Free,
     /// It doesn't, by a list that is too old to say so.
@@ -23,12 +28,12 @@ pub enum Place {
 }
 
 /// New tokens stop at the limit less the reserve; rotations may use the rest.
-pub fn place(account: &Account, list: &List, rotation: bool, now: Timestamp) -> Place {
+pub(super) fn place(view: &View, account: &Account, list: &List, rotation: bool, now: Timestamp) -> Place {
     let most = if rotation { account.limit } else { account.limit.saturating_sub(account.reserved) };
     if list.total < most {
         return Place::Free;
     }
-    let again = schedule::plus(list.started, STALE);
+    let again = schedule::plus(list.started, stale(view, list));
     if again <= now {
         return Place::Ask;
     }
@@ -39,6 +44,16 @@ pub fn place(account: &Account, list: &List, rotation: bool, now: Timestamp) -> 
          or raise tokenLimit if the subscription allows more"
     );
     Place::Full(message, again)
+}
+
+/// How old a list may be that shows no place: an eighth of the time that this has been so, as whoever left it at that for
+/// a day won't change it within this minute. Near the last safe moment, and after it, a place is worth more: a tenth of
+/// what is left until then.
+fn stale(view: &View, list: &List) -> Duration {
+    let unchanged = schedule::between(list.steady.max(view.session.hoped), list.started) / 8;
+    let last = view.memory.token.as_ref().and_then(schedule::last_safe_moment);
+    let left = last.map_or(STALEST, |last| schedule::between(list.started, last) / 10);
+    unchanged.min(left).clamp(STALE, STALEST)
 }
 
 /// There is no place: what the object itself can give up, or wait.

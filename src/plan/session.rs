@@ -30,6 +30,8 @@ pub struct Session {
     pub inspected: Timestamp,
     /// What that look found.
     pub drift: Drift,
+    /// When somebody last gave reason to hope for a place: an edit of the object or of its organization, or a request.
+    pub hoped: Timestamp,
     /// How long a deletion waits for an organization that is gone.
     pub abandon_after: Duration,
 }

@@ -81,6 +81,26 @@ async fn watchers_are_woken_by_changes_only() {
 }
 
 #[tokio::test]
+async fn it_says_since_when_there_have_been_so_many() {
+    let there: Arc<Mutex<&'static [&'static str]>> = Arc::new(Mutex::new(&["t1", "t2"]));
+    let script = there.clone();
+    let rig = ready(move |seen| seen.is_list().then(|| Say::json(200, list(*script.lock().unwrap())))).await;
+    let steady = async |ids| {
+        *there.lock().unwrap() = ids;
+        rig.clock.advance(Duration::from_secs(5));
+        rig.handle.refresh(Urgency::Normal).await.unwrap().steady
+    };
+    let at = |second: i64| Timestamp::constant(1_800_000_000 + second, 0);
+    assert_eq!(steady(&["t1", "t2"]).await, at(0));
+    assert_eq!(steady(&["t2", "t3"]).await, at(0), "one for another");
+    assert_eq!(steady(&["t2"]).await, at(15));
+    assert_eq!(steady(&["t2"]).await, at(15));
+    rig.handle.delete("t2", Urgency::Normal).await.unwrap();
+    assert_eq!(rig.state().snapshot.unwrap().steady, at(20), "our own deletion counts as of the list that it changes");
+    assert_eq!(steady(&[]).await, at(20));
+}
+
+#[tokio::test]
 async fn it_polls_by_the_clock_with_one_login_and_one_list() {
     let rig = ready(|_| None).await;
     assert_eq!(rig.server.seen().len(), 2);

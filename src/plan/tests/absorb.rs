@@ -61,10 +61,20 @@ fn a_finalizer() {
 }
 
 #[test]
+fn our_own_calls_change_how_long_it_has_been_so() {
+    let steady = |case: &Case| case.view.list().map(|list| (list.total, list.steady, list.started));
+    let case = settled().rotate("a").full_for(days(9));
+    assert_eq!(steady(&case), Some((10, ago(days(9) + seconds(1)), ago(seconds(1)))));
+    let fewer = case.absorb(Step::Delete(id("t1"), Why::Exchanged), Outcome::Deleted(id("t1")));
+    assert_eq!(steady(&fewer), Some((9, ago(seconds(1)), ago(seconds(1)))));
+}
+
+#[test]
 fn a_list() {
     let list = |started, sequence| List {
         started,
         total: 5,
+        steady: started,
         tokens: [(id("t1"), listed(1)), (id(&format!("t{sequence}")), listed(sequence))].into(),
     };
     let case = fresh().listed_ago(hours(3)).trouble(Reason::HubUnavailable);
@@ -427,7 +437,7 @@ fn what_docker_hub_changes_by_itself() {
 
 #[test]
 fn without_an_organization_nothing_is_listed() {
-    let list = List { started: now(), total: 0, tokens: [].into() };
+    let list = List { started: now(), total: 0, steady: now(), tokens: [].into() };
     let before = settled().no_organization();
     let after = before.clone().absorb(Step::Refresh, Outcome::Listed(list));
     assert_eq!(after.view, before.view);

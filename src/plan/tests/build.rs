@@ -167,7 +167,7 @@ pub fn unseen() -> Case {
             reserved: 1,
             adoptable: true,
             suspended: false,
-            list: Some(List { started: ago(minutes(1)), total: 3, tokens: BTreeMap::new() }),
+            list: Some(List { started: ago(minutes(1)), total: 3, steady: ago(minutes(1)), tokens: BTreeMap::new() }),
             trouble: None,
         }),
         secrets: vec![Secret { key: key("dockerhub"), wanted: true, state: SecretState::Absent, failure: None }],
@@ -184,6 +184,7 @@ pub fn unseen() -> Case {
             // Not what most cases are about.
             inspected: Timestamp::MAX,
             drift: Default::default(),
+            hoped: ago(hours(24 * 365)),
             abandon_after: minutes(10),
         },
     };
@@ -374,7 +375,12 @@ impl Case {
 
     /// The organization has no place left, by a list of just now.
     pub fn full(self) -> Self {
-        self.list(|list| (list.total, list.started) = (10, ago(seconds(1))))
+        self.full_for(seconds(0))
+    }
+
+    /// The same, and it has been so for this long when the list was read.
+    pub fn full_for(self, duration: Duration) -> Self {
+        self.list(|list| (list.total, list.started, list.steady) = (10, ago(seconds(1)), ago(seconds(1) + duration)))
     }
 
     pub fn windows(self, schedule: &str, duration: Duration) -> Self {

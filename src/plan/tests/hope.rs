@@ -9,7 +9,7 @@ pub fn hope(view: &View, step: &Step, now: Timestamp) -> Outcome {
         Step::AddFinalizer => Outcome::Finalized,
         Step::Refresh => Outcome::Listed(List {
             started: now,
-            ..account.list.clone().unwrap_or(List { started: now, total: 0, tokens: BTreeMap::new() })
+            ..account.list.clone().unwrap_or(List { started: now, total: 0, steady: now, tokens: BTreeMap::new() })
         }),
         Step::Confirm(id) => {
             let found = account.list.as_ref().and_then(|list| list.tokens.get(id)).cloned();

@@ -56,6 +56,61 @@ pub fn leftover_rows() -> Vec<Row> {
 }
 
 #[test]
+fn docker_hub_is_asked_less_and_less_often_whether_a_place_has_become_free() {
+    check_all(patience_rows());
+}
+
+pub fn patience_rows() -> Vec<Row> {
+    let left = |left: std::time::Duration| {
+        let expires = Some(ahead(left));
+        let case = settled().token(|token| token.expires = expires).at_hub("t1", |token| token.expires = expires);
+        case.rotate("a").full_for(days(1))
+    };
+    let hoped = |case: Case, at| case.with(|view| view.session.hoped = at);
+    vec![
+        Row("after a minute", fresh().full_for(minutes(8)), "rest QuotaExceeded, not ready, wake 59s"),
+        Row("not before", fresh().full_for(minutes(8)).after(seconds(58)), "rest QuotaExceeded, not ready, wake 1s"),
+        Row("then", fresh().full_for(minutes(8)).after(seconds(59)), "refresh"),
+        Row(
+            "after an eighth of the time without a change",
+            fresh().full_for(minutes(16)),
+            "rest QuotaExceeded, not ready, wake 1m 59s",
+        ),
+        Row("then", fresh().full_for(minutes(16)).after(seconds(119)), "refresh"),
+        Row("after ten minutes at last", fresh().full_for(days(9)), "rest QuotaExceeded, not ready, wake 9m 59s"),
+        Row("then", fresh().full_for(days(9)).after(seconds(599)), "refresh"),
+        Row("a list that is older says nothing", fresh().full_for(days(9)).listed_ago(hours(1)), "refresh"),
+        Row("one with a place does, however old", fresh().full_for(days(9)).total(8), "create 1"),
+        Row(
+            "an edit a moment ago gives hope",
+            hoped(fresh().full_for(days(9)), now()),
+            "rest QuotaExceeded, not ready, wake 59s",
+        ),
+        Row("and old lists don't count", hoped(fresh().full_for(days(9)), now()).after(seconds(59)), "refresh"),
+        Row(
+            "for a while",
+            hoped(fresh().full_for(days(9)), ago(seconds(1 + 16 * 60))),
+            "rest QuotaExceeded, not ready, wake 1m 59s",
+        ),
+        Row("the same for a rotation that has days", left(days(3)), "rest QuotaExceeded, ready, wake 9m 59s"),
+        Row(
+            "a tenth of what is left until the last safe moment",
+            left(seconds(3600 + 1199)),
+            "rest QuotaExceeded, ready, wake 1m 59s",
+        ),
+        Row("each minute before it", left(minutes(65)), "rest QuotaExceeded, ready, wake 59s"),
+        Row(
+            "and after it, where the token may not be given up",
+            left(minutes(30)).at_hub("t1", |token| {
+                token.sequence = None;
+                token.label = "x [c1/aaaaaaaaaaaaaaaa.1]".into();
+            }),
+            "rest QuotaExceeded, ready, wake 59s",
+        ),
+    ]
+}
+
+#[test]
 fn then_the_current_token_at_last() {
     check_all(exchange_rows());
 }

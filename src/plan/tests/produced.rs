@@ -21,6 +21,7 @@ pub fn all_rows() -> Vec<Row> {
         life::clean_rows(),
         life::revoke_rows(),
         places::leftover_rows(),
+        places::patience_rows(),
         places::exchange_rows(),
         adoption::rows(),
         adoption::twin_rows(),

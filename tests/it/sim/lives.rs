@@ -150,19 +150,35 @@ fn a_token_is_exchanged_at_the_last_safe_moment() {
     });
 }
 
-#[test]
-fn a_place_that_somebody_frees_is_found_within_two_minutes() {
+/// After so long without a place somebody frees one, and it is found within the limit: by itself, or when asked to look.
+fn is_found_after(waited: std::time::Duration, asked: bool, limit: std::time::Duration, most: usize) {
     Sim::run_with(with_places(5, 1), async |sim| {
         let acme = organization(sim, 1).await;
         let (id, _) = acme.create(by_hand("jenkins")).unwrap();
         let operator = sim.start_operator(&[]).await;
         sim.token("pull", json!({})).await;
         sim.until("it has no place", MINUTE, |sim| reason(sim, "pull", "Stalled").is_some()).await;
-        sim.advance(HOUR).await;
+        sim.advance(waited).await;
+        let lists = sim.journal.count(|entry| entry.path.ends_with("/access-tokens") && entry.method == "GET");
+        assert!((most / 2..=most).contains(&lists), "{lists} lists, {most} expected at most");
         acme.delete(&id);
-        sim.until("it has one", 2 * MINUTE, |sim| reached(sim, "pull", 1)).await;
+        if asked {
+            sim.annotate("pull", oat_operator::api::REQUESTED_AT, "now").await;
+        }
+        sim.until("it has one", limit, |sim| reached(sim, "pull", 1)).await;
         operator.stop().await.unwrap();
     });
+}
+
+#[test]
+fn a_place_that_somebody_frees_is_found_after_an_eighth_of_the_time_without() {
+    is_found_after(4 * MINUTE, false, 61 * SECOND, 8);
+    is_found_after(HOUR, false, 8 * MINUTE, 30);
+}
+
+#[test]
+fn a_place_that_somebody_frees_is_found_at_once_by_whoever_is_asked_to_look() {
+    is_found_after(2 * DAY, true, 61 * SECOND, 320);
 }
 
 #[test]

@@ -102,7 +102,8 @@ fn effect(model: &Operator, state: &mut State, view: &View, step: &Step, how: Ho
         Step::Refresh => {
             let memory = super::world::Shared::new(view.memory.clone());
             let (total, tokens) = model.list(state, Some(&memory)).get().clone();
-            Outcome::Listed(List { started: time(state.tick), total, tokens })
+            let started = time(state.tick);
+            Outcome::Listed(List { started, total, steady: started, tokens })
         }
         Step::Confirm(id) => {
             Outcome::Confirmed(id.clone(), find(state, number(id)).map(|token| model.names.found(token)))

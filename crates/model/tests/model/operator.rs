@@ -281,6 +281,7 @@ fn new_session() -> Session {
         touched: BTreeSet::new(),
         inspected: Timestamp::MAX,
         drift: Default::default(),
+        hoped: Timestamp::MIN,
         abandon_after: Duration::from_secs(600 * HOUR),
     }
 }

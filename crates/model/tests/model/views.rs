@@ -229,7 +229,7 @@ impl Operator {
                 reserved: u32::from(self.start == Start::New && self.limit.is_some_and(|limit| limit > 2)),
                 adoptable: true,
                 suspended: false,
-                list: Some(List { started, total, tokens }),
+                list: Some(List { started, total, steady: started, tokens }),
                 trouble: None,
             }),
             secrets: [0, 1].map(secret).into_iter().filter(concerns).collect(),
