@@ -15,6 +15,8 @@ use jiff::{Timestamp, tz::TimeZone};
 
 /// The shortest window: rotations take seconds, but clocks and polls differ.
 pub const SHORTEST: Duration = Duration::from_secs(60);
+/// A moment near the end of the years that are searched.
+const LATE: Timestamp = Timestamp::constant(94_670_899_200, 0);
 /// The longest window.
 pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -73,8 +75,9 @@ impl Window {
             zone: time_zone,
             zone_name: zone.into(),
         };
-        // Any moment will do: what never comes from here on never comes.
-        match window.next(Timestamp::UNIX_EPOCH) {
+        // Any moment will do: what never comes from here on never comes. This one is 30 years before the search gives up,
+        // and within 28 years each date is once on each weekday. From now on it would take milliseconds, each pass.
+        match window.next(LATE) {
             Some(_) => Ok(window),
             None => Err(wrong_schedule("this never happens: no such day is in the calendar".into())),
         }
@@ -156,7 +159,17 @@ mod tests {
         let part = |schedule: &str, seconds: u64, zone: &str| {
             Window::parse(schedule, Duration::from_secs(seconds), zone).map_err(|(part, _)| part)
         };
-        for schedule in ["", "x", "* * * *", "0 0 2 * * 6", "0 2 * * 6 2027", "60 * * * *", "0 0 30 2 *"] {
+        for schedule in [
+            "",
+            "x",
+            "* * * *",
+            "0 0 2 * * 6",
+            "0 2 * * 6 2027",
+            "60 * * * *",
+            "0 0 30 2 *",
+            "0 0 31 4 *",
+            "0 0 31 4,6,9,11 *",
+        ] {
             assert_eq!(part(schedule, 3600, "UTC"), Err("schedule"), "{schedule:?}");
         }
         assert_eq!(part(&"*/1,".repeat(40), 3600, "UTC"), Err("schedule"));
@@ -167,6 +180,17 @@ mod tests {
         }
         for schedule in ["0 2 * * SAT", "*/5 * * * *", "0 0 29 2 *", "@daily"] {
             assert!(part(schedule, 3600, "Europe/Berlin").is_ok(), "{schedule:?}");
+        }
+    }
+
+    #[test]
+    fn what_comes_seldom_comes_before_the_search_ends() {
+        assert_eq!(croner::YEAR_UPPER_LIMIT, 5000);
+        assert_eq!(LATE.to_string(), "4970-01-01T00:00:00Z");
+        // The 29th of February on each weekday, by its number or by the last one of the month.
+        for day in ["+SUN", "+MON", "+TUE", "+WED", "+THU", "+FRI", "+SAT"] {
+            let seldom = window(&format!("0 0 29 2 {day}"), 1, "UTC");
+            assert!(seldom.next(LATE).is_some_and(|time| time < at("4998-01-01T00:00:00Z")), "{day}");
         }
     }
 
