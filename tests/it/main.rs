@@ -26,3 +26,7 @@ mod support;
 mod trust;
 mod unreadable;
 mod writes;
+
+/// Simulations ask for memory all the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -42,7 +42,9 @@ fn play(script: &Script) -> Played {
     let mut options = Options::new(script.seed);
     (options.calm, options.plain, options.by_chance) = (true, true, true);
     let (limit, tighter) = (usize::try_from(script.setting.limit).unwrap(), script.setting.tighter);
+    let login = jiff::SignedDuration::try_from(script.setting.login).unwrap();
     options.hub = Box::new(move |hub| {
+        hub.quirks.jwt_life = login;
         let limit = if tighter { limit.min(6) } else { limit + 2 };
         hub.organizations.iter_mut().for_each(|organization| *organization = organization.clone().limit(limit));
     });

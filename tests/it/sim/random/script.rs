@@ -38,6 +38,8 @@ pub struct Setting {
     pub tighter: bool,
     /// What Docker Hub's 429 says.
     pub retry_after: Option<&'static str>,
+    /// How long a login at Docker Hub holds.
+    pub login: Duration,
     /// Whether conflicts over a Secret are left as they are at the end.
     pub leave_conflicts: bool,
 }
@@ -115,6 +117,9 @@ impl Script {
             reserved: chance.pick(&[0, 1, 2]),
             tighter: chance.percent(15),
             retry_after: chance.pick(&[Some("90"), Some("300"), Some("1800"), Some("3600"), Some("soon"), None]),
+            // It is ten minutes as far as we know. Logins would be a third of all requests, so here they are in one run
+            // of four; a chance of its own leaves the scripts as they are.
+            login: Chance::new(!seed).pick(&[10 * MINUTE, 2 * HOUR, 2 * DAY, 5 * DAY]),
             leave_conflicts: chance.percent(50),
         };
         let mut script = Self { seed, setting, acts: Vec::new() };
