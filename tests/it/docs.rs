@@ -248,14 +248,15 @@ fn the_readmes_flags_are_those_of_run() {
 const OTHER_FLAGS: &[&str] = &[
     "--apply",
     "--exit",
-    "--kubeconfig",
-    "--help",
-    "--release",
-    "--test",
-    "--server-side",
-    "--overwrite",
     "--for",
+    "--help",
+    "--kubeconfig",
+    "--nocapture",
+    "--overwrite",
+    "--release",
+    "--server-side",
     "--speed",
+    "--test",
 ];
 
 /// Every key and value of the first is in the second: nothing was left out as unknown.
