@@ -187,7 +187,7 @@ fn session(context: &Context) -> Session {
         touched: BTreeSet::new(),
         inspected: since,
         drift: plan::Drift::None,
-        hoped: since,
+        hoped: context.clock.now(),
         abandon_after: context.settings.abandon_after,
     }
 }

@@ -30,7 +30,8 @@ pub struct Session {
     pub inspected: Timestamp,
     /// What that look found.
     pub drift: Drift,
-    /// When somebody last gave reason to hope for a place: an edit of the object or of its organization, or a request.
+    /// When there was last reason to hope for a place: the beginning, an edit of the object or of its organization, a
+    /// request.
     pub hoped: Timestamp,
     /// How long a deletion waits for an organization that is gone.
     pub abandon_after: Duration,
@@ -44,7 +45,7 @@ pub enum Drift {
     None,
     /// It has this shape, and is to be corrected.
     Found(String),
-    /// That was corrected. If a look soon after finds this shape again, it is what Docker Hub calls the one that we gave.
+    /// That was corrected. If a look soon after finds this shape again, Docker Hub calls the one that we gave so.
     Corrected(String),
     /// It did, and is left as it is.
     Tolerated(String),

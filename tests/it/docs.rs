@@ -395,6 +395,8 @@ fn ci_runs_the_readmes_commands() {
     let (readme, ci) = (read("README.md"), read(".ci/run"));
     for command in [DEMO, YEAR, "cargo test"] {
         assert!(readme.lines().any(|line| line == format!("$ {command}")), "the README does not show {command}");
+        // What the tests have built already is not built a second time, with fewer features.
+        let command = command.replace("cargo run --", "target/debug/oat-operator");
         assert!(ci.lines().any(|line| line == command), ".ci/run does not run {command}");
     }
 }
