@@ -34,7 +34,7 @@ pub struct Memo {
 }
 
 /// What people say of an object and of its organization: where it differs from before, they may have made a place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The object's generation.
     pub generation: Option<i64>,

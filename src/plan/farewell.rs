@@ -85,10 +85,7 @@ fn shield(view: &View, step: &Step) -> Option<Step> {
     if view.memory.token.as_ref().is_some_and(|token| token.id == *id) || previous.any(|previous| previous.id == *id) {
         return None;
     }
-    let stays = |secret: &&Secret| matches!(secret.state, SecretState::Ours(_));
-    let keys: Vec<_> = view.secrets.iter().filter(stays).map(|secret| secret.key.clone()).collect();
-    let untouched: Vec<_> = keys.into_iter().filter(|key| !view.session.touched.contains(key)).collect();
-    (!untouched.is_empty()).then_some(Step::Touch(untouched))
+    secrets::touch(view, |secret| matches!(secret.state, SecretState::Ours(_)))
 }
 
 /// What is left to do at Docker Hub: the current token by policy, all others of the object deleted.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Account, List, Memory, SecretKey, SecretState, Step, Token, View, Why, adopt,
+    Account, List, Memory, SecretState, Step, Token, View, Why, adopt,
     life::{self, Next},
     schedule, secrets,
 };
@@ -99,15 +99,9 @@ fn burn(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Ste
         token.sequence.is_some() && !view.knows(id) && adopted.as_ref() != Some(*id) && !in_use(view, token, now)
     };
     let (id, token) = list.tokens.iter().find(left)?;
-    let untouched: Vec<SecretKey> = view
-        .secrets
-        .iter()
-        .filter(|secret| secret.wanted || matches!(secret.state, SecretState::Ours(_)))
-        .map(|secret| secret.key.clone())
-        .filter(|key| !view.session.touched.contains(key))
-        .collect();
-    if !untouched.is_empty() {
-        return Some(Step::Touch(untouched));
+    let touch = secrets::touch(view, |secret| secret.wanted || matches!(secret.state, SecretState::Ours(_)));
+    if touch.is_some() {
+        return touch;
     }
     let passed = token.sequence.unwrap_or_default();
     let remembered = view.memory.token.as_ref().map_or(0, |token| token.sequence);

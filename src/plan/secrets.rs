@@ -1,6 +1,6 @@
 //! What the object's Secrets hold, as questions that the rules ask.
 
-use super::{Held, Organization, Remembered, Secret, SecretState, View};
+use super::{Held, Organization, Remembered, Secret, SecretKey, SecretState, Step, View};
 use crate::api::valid::Wanted;
 
 /// How far ahead of the status a Secret's sequence is believed: anybody who may edit the Secret may edit it.
@@ -84,4 +84,11 @@ pub(super) fn clean(view: &View) -> bool {
     let Some(token) = &view.memory.token else { return false };
     let ours = view.secrets.iter().filter(|secret| held(secret).is_some());
     everywhere(view) && ours.into_iter().all(|secret| carries(secret, token))
+}
+
+/// Writes such of these Secrets as were not written in this term: an older write in flight fails its precondition then.
+pub(super) fn touch(view: &View, which: impl Fn(&Secret) -> bool) -> Option<Step> {
+    let keys = view.secrets.iter().filter(|secret| which(secret)).map(|secret| &secret.key);
+    let untouched: Vec<SecretKey> = keys.filter(|key| !view.session.touched.contains(key)).cloned().collect();
+    (!untouched.is_empty()).then_some(Step::Touch(untouched))
 }

@@ -470,3 +470,18 @@ fn credentials_that_could_not_be_read_are_soon_asked_for_again() {
         operator.kill().await;
     });
 }
+
+#[test]
+fn a_secret_that_is_said_to_be_gone_and_is_not_is_deleted_all_the_same() {
+    Sim::run_with(calm(17), async |sim| {
+        let operator = with_pull(sim).await;
+        let gone = oat_sandbox::fault::kubernetes::not_found("secrets", "pull");
+        let rule = Rule::new(gone).on(Server::Kubernetes).request("DELETE", "/api/v1/namespaces/payments/secrets/pull");
+        let rule = sim.faults.install(rule.times(2));
+        sim.patch("pull", json!({"spec": {"secret": {"name": "another"}}})).await;
+        let left = |sim: &Sim, name| sim.servers.kube.object("secrets", NAMESPACE, name).is_some();
+        sim.until("it goes", 5 * MINUTE, |sim| left(sim, "another") && !left(sim, "pull")).await;
+        assert_eq!(sim.faults.hits(rule), 2);
+        operator.stop().await.unwrap();
+    });
+}
