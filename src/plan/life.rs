@@ -351,7 +351,7 @@ pub(super) fn room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) ->
     if !clean(view) {
         return None;
     }
-    let former = || view.memory.previous.first().map(|previous| discard(&previous.id, list));
+    let former = || view.memory.previous.first().map(|previous| discard(view, &previous.id, list));
     retire(view, wanted, list, now).or_else(|| sweep(view, list)).or_else(former)
 }
 
@@ -424,19 +424,17 @@ fn surplus(view: &View, wanted: &Wanted) -> Option<Step> {
 /// still hold one.
 fn retire(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let due = view.memory.previous.iter().find(|previous| previous.revocation <= now || !wanted.active)?;
-    clean(view).then(|| discard(&due.id, list)).map(|step| let_go(view, &due.id, list).unwrap_or(step))
+    clean(view).then(|| discard(view, &due.id, list))
 }
 
-/// A token that carries another object's marker by now is that object's.
-fn let_go(view: &View, id: &TokenId, list: &List) -> Option<Step> {
-    list.tokens.get(id).filter(|found| found.is_anothers())?;
-    let previous = view.memory.previous.iter().filter(|previous| previous.id != *id).cloned().collect();
-    Some(Step::Remember(Memory { previous, ..view.memory.clone() }))
-}
-
-/// The end of a replaced token.
-fn discard(id: &TokenId, list: &List) -> Step {
-    let revoked = list.tokens.get(id).is_some_and(|found| !found.active);
+/// The end of a replaced token. One that carries another object's marker by now is that object's, and is let go.
+pub(super) fn discard(view: &View, id: &TokenId, list: &List) -> Step {
+    let found = list.tokens.get(id);
+    if found.is_some_and(Token::is_anothers) {
+        let previous = view.memory.previous.iter().filter(|previous| previous.id != *id).cloned().collect();
+        return Step::Remember(Memory { previous, ..view.memory.clone() });
+    }
+    let revoked = found.is_some_and(|found| !found.active);
     Step::Delete(id.clone(), if revoked { Why::Revoked } else { Why::Replaced })
 }
 

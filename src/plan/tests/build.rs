@@ -409,7 +409,9 @@ impl Case {
     /// Somebody changed the value in it.
     pub fn secret_tampered(self) -> Self {
         self.secret(|secret| {
-            secret.state = SecretState::Ours(Held { value_hash: Some("another value".into()), ..held(1) })
+            if let SecretState::Ours(held) = &mut secret.state {
+                held.value_hash = Some("another value".into());
+            }
         })
     }
 

@@ -7,6 +7,12 @@ fn off(token: &mut Token) {
     token.active = false;
 }
 
+/// Somebody else took it over.
+fn anothers(token: &mut Token) {
+    token.sequence = None;
+    token.label = "x [c1/aaaaaaaaaaaaaaaa.1]".into();
+}
+
 #[test]
 fn leftovers_go_first() {
     check_all(leftover_rows());
@@ -101,10 +107,7 @@ pub fn patience_rows() -> Vec<Row> {
         Row("each minute before it", left(minutes(65)), "rest QuotaExceeded, ready, wake 59s"),
         Row(
             "and after it, where the token may not be given up",
-            left(minutes(30)).at_hub("t1", |token| {
-                token.sequence = None;
-                token.label = "x [c1/aaaaaaaaaaaaaaaa.1]".into();
-            }),
+            left(minutes(30)).at_hub("t1", anothers),
             "rest QuotaExceeded, ready, wake 59s",
         ),
     ]
@@ -170,6 +173,42 @@ pub fn exchange_rows() -> Vec<Row> {
             "delete t1 Replaced",
         ),
         Row(
+            "once gone from a Secret that was changed, a former token makes the place",
+            settled_at(2).previous(1, ahead(hours(1))).secret_tampered().gone("t2").hub_lacks("t2").full(),
+            "delete t1 Replaced",
+        ),
+        Row(
+            "the same from one that was deleted",
+            settled_at(2).previous(1, ahead(hours(1))).secret_absent().gone("t2").hub_lacks("t2").full(),
+            "delete t1 Replaced",
+        ),
+        Row(
+            "or where not all Secrets hold the dead one",
+            settled_at(2).previous(1, ahead(hours(1))).second(SecretState::Absent).gone("t2").hub_lacks("t2").full(),
+            "delete t1 Replaced",
+        ),
+        Row(
+            "not where somebody put it back there",
+            settled_at(2).previous(1, ahead(hours(1))).secret_holds(1).gone("t2").hub_lacks("t2").full(),
+            "rest QuotaExceeded, not ready, wake 59s",
+        ),
+        Row(
+            "nor what somebody else took over",
+            settled_at(2).previous(1, ahead(hours(1))).rotate("a").at_hub("t1", anothers).full(),
+            "remember 2",
+        ),
+        Row(
+            "nor that without a current one",
+            settled_at(2)
+                .previous(1, ahead(hours(1)))
+                .at_hub("t1", anothers)
+                .secret_absent()
+                .gone("t2")
+                .hub_lacks("t2")
+                .full(),
+            "remember 2",
+        ),
+        Row(
             "one that never expires waits",
             settled()
                 .rotate("a")
@@ -180,10 +219,7 @@ pub fn exchange_rows() -> Vec<Row> {
         ),
         Row(
             "what somebody else took over is not ours to delete",
-            due(minutes(1)).at_hub("t1", |token| {
-                token.sequence = None;
-                token.label = "x [c1/aaaaaaaaaaaaaaaa.1]".into();
-            }),
+            due(minutes(1)).at_hub("t1", anothers),
             "rest QuotaExceeded, ready, wake 59s",
         ),
     ]

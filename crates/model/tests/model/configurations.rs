@@ -120,6 +120,14 @@ const CROWDED: &[(u8, Configuration)] = &[
             Budget { places: 1, rotate: 1, crash: 1, lost: 1, late: 1, settle: 1, ..NONE },
         ),
     ),
+    (
+        3,
+        (
+            "the last place and a changed Secret",
+            Start::Settled,
+            Budget { secret: 1, rotate: 1, crash: 1, lost: 1, late: 1, ..NONE },
+        ),
+    ),
     (3, ("places, over time", Start::Settled, Budget { places: 2, rotate: 1, crash: 1, late: 1, tick: 2, ..NONE })),
 ];
 

@@ -8,7 +8,9 @@ use oat_operator::{
 use super::{
     flying,
     operator::{Flaw, Operator},
-    world::{EMPTY, How, Known, Object, Start, State, Stored, Token, bit, created, id, key, number, time, value},
+    world::{
+        EMPTY, How, Known, Object, Posted, Start, State, Stored, Token, bit, created, id, key, number, time, value,
+    },
 };
 
 fn failed(uncertain: bool) -> Outcome {
@@ -135,13 +137,14 @@ fn effect(model: &Operator, state: &mut State, view: &View, step: &Step, how: Ho
         }
         Step::Delete(id, why) => {
             check_deletion(model, state, view, number(id), *why);
+            excuse(state, number(id), State::unforeseen);
             delete(state, number(id), *why == Why::Exchanged);
             Outcome::Deleted(id.clone())
         }
         Step::Remove(keys) => remove(state, keys, answered),
         Step::Blank(keys) => blank(state, keys, answered),
         Step::Release { .. } => {
-            check_release(model, state);
+            check_release(model, state, State::unforeseen);
             state.object = None;
             wrote_object(state, answered);
             Outcome::Released
@@ -179,6 +182,15 @@ pub fn commit(state: &mut State, sequence: u8, shape: u8, late: bool) -> Token {
     };
     state.tokens.push(token.clone());
     token
+}
+
+/// A token is about to be deleted while a Secret holds it that the leader could not know of.
+pub fn excuse(state: &mut State, of: u8, unforeseen: impl Fn(&State, usize) -> bool) {
+    for place in 0..2 {
+        if matches!(state.secrets[place], Stored::Ours(_, held, _) if held == of) && unforeseen(state, place) {
+            state.posted[place] = Posted::Excused;
+        }
+    }
 }
 
 pub fn delete(state: &mut State, number: u8, exchanged: bool) {
@@ -384,7 +396,7 @@ pub fn check_deletion(model: &Operator, state: &mut State, view: &View, of: u8, 
         Why::Orphan | Why::Replaced if cut_short(model, state, object, view, token) => {
             Some("S8: a replaced token lives on for the overlap")
         }
-        Why::Farewell if (0..2).any(|place| holds(place) && !state.posted[place]) => {
+        Why::Farewell if (0..2).any(|place| holds(place) && !state.unforeseen(place)) => {
             Some("S9: at the end Secrets go before tokens")
         }
         _ => None,
@@ -441,9 +453,9 @@ fn blank(state: &mut State, keys: &[SecretKey], answered: bool) -> Outcome {
     Outcome::Blanked(keys.to_vec())
 }
 
-pub fn check_release(model: &Operator, state: &mut State) {
+pub fn check_release(model: &Operator, state: &mut State, unforeseen: impl Fn(&State, usize) -> bool) {
     let kept = |place: usize| match (model.start, state.secrets[place]) {
-        _ if state.posted[place] => false,
+        _ if unforeseen(state, place) => false,
         (Start::Retained, Stored::Ours(_, held, _)) => find(state, held).is_none() && held != 0 && held != EMPTY,
         (_, Stored::Ours(..)) => true,
         _ => false,

@@ -5,7 +5,7 @@ use oat_operator::plan::{Step, View, Why};
 use super::{
     effects::{self, commit, place_of, put},
     operator::{Flaw, Operator},
-    world::{Flying, Known, Shared, Start, State, Stored, bit, number},
+    world::{Flying, Known, Posted, Shared, Start, State, Stored, bit, number},
 };
 
 /// A step is sent, and nobody waits for it.
@@ -56,7 +56,7 @@ pub fn launch(model: &Operator, state: &mut State, view: &View, step: &Step) {
         }
         Step::AddFinalizer => vec![Flying::Finalizer { on: true, valid: current }],
         Step::Release { .. } => {
-            effects::check_release(model, state);
+            effects::check_release(model, state, State::unforeseen);
             vec![Flying::Finalizer { on: false, valid: current }]
         }
         Step::Refresh | Step::Confirm(_) | Step::Prove | Step::Fetch(_) => Vec::new(),
@@ -104,15 +104,19 @@ pub fn land(model: &Operator, state: &mut State, place: usize) {
                 token.shape = shape.unwrap_or(token.shape);
             }
         }
-        Flying::Delete { number, exchanged } => effects::delete(state, number, exchanged),
+        Flying::Delete { number, exchanged } => {
+            // Both were under way before anybody could know of the other.
+            effects::excuse(state, number, |state, place| state.posted[place] == Posted::Late);
+            effects::delete(state, number, exchanged);
+        }
         Flying::Post { place, to } => {
             let free = state.secrets[place] == Stored::Absent || model.flaw == Flaw::AppliesFirst;
             if free {
-                // The leader may be about to delete a token, seeing no Secret that holds it.
-                let unseen = state.process.pass.is_some() || state.process.store.behind.is_some();
                 let dead = matches!(to, Stored::Ours(_, of, _) if state.deleted & bit(of) != 0);
                 put(state, place, to);
-                state.posted[place] = (unseen || dead) && model.flaw != Flaw::AppliesFirst;
+                if model.flaw != Flaw::AppliesFirst {
+                    state.posted[place] = if dead { Posted::Excused } else { Posted::Late };
+                }
             }
         }
         Flying::Apply { place, to, known } => {
@@ -136,7 +140,7 @@ pub fn land(model: &Operator, state: &mut State, place: usize) {
             let Some(object) = state.object.as_mut().filter(|_| valid) else { return };
             object.finalizer = on;
             if !on {
-                effects::check_release(model, state);
+                effects::check_release(model, state, |state, place| state.posted[place] != Posted::No);
                 state.object = None;
             }
             state.wrote_object();

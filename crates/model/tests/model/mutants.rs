@@ -68,6 +68,11 @@ pub const MUTANTS: &[Mutant] = &[
         under: "a new name and a wish when it is due",
         decide: hasty,
     },
+    Mutant {
+        name: "without a place, a former token stays though the current one is gone",
+        under: "the last place and a changed Secret",
+        decide: hold_on,
+    },
 ];
 
 /// The real decision for a view that was changed first.
@@ -397,6 +402,15 @@ fn unshielded(view: &View, now: Timestamp) -> Decision {
     match view.object.deleting {
         Some(_) => changed(view, now, |view| view.session.touched.extend(touched)),
         None => decide(view, now),
+    }
+}
+
+fn hold_on(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Delete(id, Why::Replaced)) if view.session.gone.is_some() => {
+            changed(view, now, |view| view.memory.previous.retain(|previous| previous.id != id))
+        }
+        decision => decision,
     }
 }
 

@@ -16,7 +16,8 @@ use super::{
     tables::{Shared, Table, hash_of},
     views::Names,
     world::{
-        Action, Budget, EMPTY, Flying, HOUR, Known, Listed, Object, Process, Start, State, Store, Stored, Token, number,
+        Action, Budget, EMPTY, Flying, HOUR, Known, Listed, Object, Posted, Process, Start, State, Store, Stored,
+        Token, number,
     },
 };
 
@@ -193,7 +194,7 @@ impl Operator {
                 memory: Shared::new(memory),
             }),
             secrets: [stored, if both { stored } else { Stored::Absent }],
-            posted: [false; 2],
+            posted: [Posted::No; 2],
             tokens: token.into_iter().collect(),
             foreign: u8::from(self.limit.is_some()),
             flying: Vec::new(),

@@ -5,14 +5,14 @@ use stateright::Property;
 use super::{
     apply, flying,
     operator::Operator,
-    world::{Action, How, Object, State, Stored, Token, bit, number, time},
+    world::{Action, How, Object, State, Stored, Token, number, time},
 };
 
 pub fn all() -> Vec<Property<Operator>> {
     vec![
         Property::always("no step breaks a rule", |_, state: &State| state.broken.is_none()),
         Property::always("S1: no Secret holds what we deleted", |_, state: &State| {
-            !(0..2).any(|place| is_dead(state, place) && !state.posted[place])
+            !(0..2).any(|place| state.breaks_s1(place))
         }),
         Property::always("S5: two tokens, and one more per fault", |model, state: &State| {
             let ours = state.tokens.iter().filter(|token| token.marked).count();
@@ -20,11 +20,6 @@ pub fn all() -> Vec<Property<Operator>> {
         }),
         Property::always("L: it comes to rest, as wanted", |model, state: &State| settles(model, state).is_ok()),
     ]
-}
-
-/// Whether a Secret holds the value of a token that we deleted.
-fn is_dead(state: &State, place: usize) -> bool {
-    matches!(state.secrets[place], Stored::Ours(_, of, _) if of != 0 && state.deleted & bit(of) != 0)
 }
 
 fn faults(model: &Operator, state: &State) -> usize {
@@ -61,7 +56,7 @@ pub fn settles(model: &Operator, state: &State) -> Result<(), &'static str> {
         if let Some(broken) = state.broken {
             return Err(broken);
         }
-        let dead = (0..2).any(|place| is_dead(&state, place) && !state.posted[place]);
+        let dead = (0..2).any(|place| state.breaks_s1(place));
         ensure(!dead, "S1 on the way to rest")?;
     }
     way.into_iter().for_each(|mark| model.seen.settles.put(mark, ()));
@@ -125,12 +120,12 @@ fn ensure(holds: bool, otherwise: &'static str) -> Verdict {
 /// Whether a state in which nothing is left to do is what the object asks for.
 fn as_wanted(model: &Operator, state: &State) -> Verdict {
     let Some(object) = &state.object else {
-        let dead = (0..2).any(|place| is_dead(state, place) && !state.posted[place]);
+        let dead = (0..2).any(|place| state.breaks_s1(place));
         ensure(!dead, "a dead value outlives the object")?;
         return ensure(!state.tokens.iter().any(|token| token.marked && !token.late), "a token outlives the object");
     };
     ensure(!object.deleting, "the object is not let go")?;
-    ensure(!(0..2).any(|place| is_dead(state, place)), "a dead value stays")?;
+    ensure(!(0..2).any(|place| state.is_dead(place)), "a dead value stays")?;
     let foreign = (0..2).any(|place| model.wants(object, place) && state.secrets[place] == Stored::Foreign);
     if foreign {
         return Ok(());

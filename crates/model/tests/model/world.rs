@@ -111,6 +111,17 @@ pub enum Known {
     Version,
 }
 
+/// Whether a write made a Secret that nobody waited for any more: design.md's one exception to "never dead in a Secret".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Posted {
+    /// None did, or everybody has seen it since.
+    No,
+    /// One did, and who leads may not know.
+    Late,
+    /// Its token was deleted by then, or was deleted while the leader saw no such Secret. It goes with the next pass.
+    Excused,
+}
+
 /// A token at Docker Hub.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Token {
@@ -249,8 +260,8 @@ pub struct State {
     pub tick: u8,
     pub object: Option<Object>,
     pub secrets: [Stored; 2],
-    /// Secrets that a late write made where there was none, which the leader could not know of when it deleted a token.
-    pub posted: [bool; 2],
+    /// What late writes made where there was none.
+    pub posted: [Posted; 2],
     pub tokens: Vec<Token>,
     /// How many tokens of others the organization has.
     pub foreign: u8,
@@ -355,7 +366,7 @@ impl State {
         );
         let most = if same { Known::Uid } else { Known::Nothing };
         self.secrets[place] = to;
-        self.posted[place] = false;
+        self.posted[place] = Posted::No;
         let stores = std::iter::once(&mut self.process.store).chain(&mut self.standby);
         for (seen, known) in stores.map(|store| &mut store.secrets[place]) {
             // Of what is not there nothing is known, and it is written on no other condition.
@@ -368,6 +379,22 @@ impl State {
                 *known = (*known).min(most);
             }
         }
+    }
+
+    /// Whether the leader could not know of a Secret, which a late write made.
+    pub fn unforeseen(&self, place: usize) -> bool {
+        let unseen = !matches!(self.process.store.secrets[place].0, Stored::Ours(..));
+        self.posted[place] == Posted::Excused || self.posted[place] == Posted::Late && unseen
+    }
+
+    /// Whether a Secret holds the value of a token that we deleted.
+    pub fn is_dead(&self, place: usize) -> bool {
+        matches!(self.secrets[place], Stored::Ours(_, of, _) if of != 0 && self.deleted & bit(of) != 0)
+    }
+
+    /// The same where it never may.
+    pub fn breaks_s1(&self, place: usize) -> bool {
+        self.is_dead(place) && self.posted[place] != Posted::Excused
     }
 
     /// The leader's store has a Secret as it is now.
@@ -400,6 +427,13 @@ impl State {
     pub fn sync(&mut self) {
         if self.process.pass.is_none() && self.process.store.behind.is_none() {
             self.process.store = self.now();
+        }
+        for place in 0..2 {
+            let seen = |store: &Store| matches!(store.secrets[place].0, Stored::Ours(..));
+            let by_all = seen(&self.process.store) && self.standby.as_ref().is_none_or(seen);
+            if self.posted[place] == Posted::Late && by_all && self.flying.is_empty() {
+                self.posted[place] = Posted::No;
+            }
         }
         self.flying.sort_unstable();
         let world = (self.tick, &self.object, self.secrets, self.posted, &self.tokens, self.foreign, &self.flying);
