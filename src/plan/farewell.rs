@@ -21,7 +21,7 @@ pub(super) fn next(view: &View, now: Timestamp) -> Next {
     let wanted = view.object.wanted.as_ref().ok();
     let retain_secret = wanted.is_some_and(|wanted| wanted.secret.retain);
     let policy = wanted.map_or(DeletionPolicy::Delete, |wanted| wanted.deletion);
-    if let Some(step) = clear_secrets(view, retain_secret, policy) {
+    if let Some(step) = clear_secrets(view, retain_secret, policy, now) {
         return Next::Do(step);
     }
     let account = match &view.organization {
@@ -64,10 +64,12 @@ fn abandon(view: &View, now: Timestamp, reason: Reason, message: String) -> Next
     Next::Wait(reason, message, until)
 }
 
-/// Deletes the Secrets, or takes out a value that is about to die. A value that lives on may stay.
-fn clear_secrets(view: &View, retain: bool, policy: DeletionPolicy) -> Option<Step> {
+/// Deletes the Secrets, or takes out a value that is dead or about to die. A value that lives on may stay.
+fn clear_secrets(view: &View, retain: bool, policy: DeletionPolicy, now: Timestamp) -> Option<Step> {
     let ours = |secret: &&Secret| matches!(secret.state, SecretState::Ours(_));
     let current = view.memory.token.as_ref().filter(|_| retain && policy == DeletionPolicy::Retain);
+    let gone = |id: &TokenId| view.session.gone.as_ref() == Some(id);
+    let current = current.filter(|token| !gone(&token.id) && token.expires.is_none_or(|expires| expires > now));
     let lives_on = |secret: &&Secret| current.is_some_and(|token| secrets::carries(secret, token));
     let doomed = view.secrets.iter().filter(ours).filter(|secret| !lives_on(secret));
     let keys: Vec<_> = doomed.map(|secret| secret.key.clone()).collect();

@@ -7,7 +7,7 @@ use super::{
     Step, Token, View, Why, adopt, checks, farewell,
     quota::{self, Place},
     schedule,
-    secrets::{AHEAD, carries, clean, copy, everywhere, held, in_place, is_nowhere, lacks, layout, overtakes},
+    secrets::{AHEAD, carries, clean, copy, everywhere, held, in_place, is_nowhere, lacks, layout, overtakes, says},
 };
 use crate::api::{conditions::Reason, names::TokenId, valid::Wanted};
 
@@ -339,20 +339,31 @@ fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Optio
 }
 
 /// A replaced token stays while a wanted Secret lacks the current one, such as one with a new name, or another Secret is
-/// still there. That is settled first, while the current one works.
+/// still there. That is settled first; with a current one that doesn't work, only what needs to be deleted for it.
 fn complete(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let token = view.memory.token.as_ref().filter(|_| !view.memory.previous.is_empty())?;
-    list.tokens.get(&token.id).filter(|found| works(found, now))?;
-    heal(view, now).or_else(|| surplus(view, wanted))
+    let working = list.tokens.get(&token.id).is_some_and(|found| works(found, now));
+    let heal = || heal(view, now).filter(|_| working);
+    heal().or_else(|| surplus(view, wanted))
 }
 
 /// A token of the object that nothing uses, or that was replaced.
 pub(super) fn room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     if !clean(view) {
-        return None;
+        return unused_former(view, list, now);
     }
     let former = || view.memory.previous.first().map(|previous| discard(view, &previous.id, list));
     retire(view, wanted, list, now).or_else(|| sweep(view, list)).or_else(former)
+}
+
+/// With the current token dead, no Secret helps anybody but one that says it holds a former token. Others of these are cut
+/// short: their place is worth more to the next.
+fn unused_former(view: &View, list: &List, now: Timestamp) -> Option<Step> {
+    let token = view.memory.token.as_ref()?;
+    let dead = list.tokens.get(&token.id).is_none_or(|found| !works(found, now));
+    let unused = |sequence| !view.secrets.iter().any(|secret| says(secret, Some(sequence)));
+    let former = view.memory.previous.iter().find(|former| dead && unused(former.sequence))?;
+    Some(discard(view, &former.id, list))
 }
 
 /// The highest sequence seen anywhere: at Docker Hub, in a Secret, in the status, or sent in this term.
@@ -428,7 +439,7 @@ fn retire(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<S
 }
 
 /// The end of a replaced token. One that carries another object's marker by now is that object's, and is let go.
-pub(super) fn discard(view: &View, id: &TokenId, list: &List) -> Step {
+fn discard(view: &View, id: &TokenId, list: &List) -> Step {
     let found = list.tokens.get(id);
     if found.is_some_and(Token::is_anothers) {
         let previous = view.memory.previous.iter().filter(|previous| previous.id != *id).cloned().collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Account, List, Memory, Remembered, SecretState, Step, Token, View, Why, adopt,
+    Account, List, Memory, SecretState, Step, Token, View, Why, adopt,
     life::{self, Next},
     schedule, secrets,
 };
@@ -60,7 +60,7 @@ fn stale(view: &View, list: &List) -> Duration {
 ///
 /// In this order: a leftover of a create whose answer was lost; a former token, which after a failure is still there; the
 /// current token where it is dead or in no Secret; the current token at the last safe moment, since seconds without are
-/// better than an end without a successor; a former token that is in no Secret, where the current one is gone.
+/// better than an end without a successor.
 pub(super) fn full(
     view: &View,
     wanted: &Wanted,
@@ -87,20 +87,8 @@ pub(super) fn full(
     if exchange {
         return Next::Do(Step::Delete(token.id.clone(), Why::Exchanged));
     }
-    if let Some(step) = unused_former(view, token, list) {
-        return Next::Do(step);
-    }
     let wake = last.filter(|last| *last > now).map_or(again, |last| last.min(again));
     Next::Wait(Reason::QuotaExceeded, message, Some(wake))
-}
-
-/// With the current token gone, no Secret helps anybody that doesn't say it holds a former one. Such a one's overlap is
-/// cut short then: its place is worth more to the next.
-fn unused_former(view: &View, token: &Remembered, list: &List) -> Option<Step> {
-    let gone = view.session.gone.as_ref() == Some(&token.id);
-    let unused = |sequence| !view.secrets.iter().any(|secret| secrets::says(secret, Some(sequence)));
-    let former = view.memory.previous.iter().find(|former| gone && unused(former.sequence))?;
-    Some(life::discard(view, &former.id, list))
 }
 
 /// A leftover is deleted, though it may be newer than the remembered token, after no one can publish it any more: every

@@ -27,6 +27,14 @@ pub fn secret_rows() -> Vec<Row> {
             bye().deletion(Retain).retain_secret().also("old", 0),
             "blank payments/old",
         ),
+        Row("retain, retain: not with a value that is gone", stays().gone("t1").hub_lacks("t1"), blank),
+        Row("retain, retain: whether it is gone is asked", stays().hub_lacks("t1"), "confirm t1"),
+        Row("retain, retain: not with a value that has expired", stays().after(days(80)), blank),
+        Row(
+            "retain, retain: with one that somebody may activate",
+            stays().at_hub("t1", |token| token.active = false),
+            "update t1 label=\"pull\"-marker",
+        ),
         Row("retain, retain: written before a token goes that may be on its way there", stays().hub(2), touch),
         Row("in hand too", stays().proved(2), touch),
         Row(

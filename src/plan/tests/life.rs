@@ -277,11 +277,20 @@ pub fn room_rows() -> Vec<Row> {
             "create 3",
         ),
         Row(
-            "a value that doesn't work is not written",
+            "a value that doesn't work is not written, and what no Secret says it holds goes",
             lacking().at_hub("t2", |token| token.active = false),
+            "delete t1 Replaced",
+        ),
+        Row(
+            "nor one that has expired",
+            lacking().at_hub("t2", |token| token.expires = Some(now())),
+            "delete t1 Replaced",
+        ),
+        Row(
+            "a Secret that says it holds the former one keeps it",
+            lacking().secret_holds(1).at_hub("t2", |token| token.active = false),
             "create 3",
         ),
-        Row("nor one that has expired", lacking().at_hub("t2", |token| token.expires = Some(now())), "create 3"),
         Row("with nothing to make room for it is not worth it", rotating().second(SecretState::Absent), "create 3"),
     ]
 }
@@ -490,6 +499,16 @@ pub fn revoke_rows() -> Vec<Row> {
         Row("and so is what it replaced", revoked().previous(0, ahead(hours(1))), "update t0 active=false"),
         Row("and what a leader before us published", revoked().hub(2).secret_holds(2), "update t2 active=false"),
         Row("then it is replaced", revoked(), "create 2"),
+        Row(
+            "a Secret that may hold what it replaced goes first",
+            revoked().previous(0, ahead(hours(1))).at_hub("t0", off).also("old", 0),
+            "remove payments/old",
+        ),
+        Row(
+            "what it replaced goes first, also where the Secret has a new name",
+            revoked().previous(0, ahead(hours(1))).at_hub("t0", off).secret_absent().also("old", 1),
+            "delete t0 Revoked",
+        ),
         Row(
             "without deactivating it twice",
             revoked().no_list(),

@@ -159,8 +159,6 @@ fn logins(calls: &[Entry], organization: &str) -> [usize; 2] {
 fn options() -> Options {
     let mut options = Options::new(365);
     options.calm = true;
-    // Windows, adoption and an exchange in one organization.
-    options.by_chance = true;
     options.hub = Box::new(|hub| {
         hub.organizations[0].limit = 10;
         hub.organizations.push(hub::Organization::new("tight").owner("acme-owner").limit(1).private("payments-api"));

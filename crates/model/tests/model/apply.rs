@@ -57,6 +57,7 @@ pub fn ways(model: &Operator, state: &State) -> Vec<How> {
                 (How::Well, 1),
                 (How::Refused, left.refuse * u8::from(!looks)),
                 (How::Partly, left.refuse * u8::from(several)),
+                (How::Altered, left.alter * u8::from(matches!(step, Step::Publish(_)))),
                 (How::LostBefore, left.lost * u8::from(step.needs_hub())),
                 (How::LostAfter, left.lost * writes),
                 (How::Late, left.late * writes),
@@ -117,6 +118,7 @@ fn spend(state: &mut State, how: How) {
     match how {
         How::Well => {}
         How::Refused | How::Partly => left.refuse -= 1,
+        How::Altered => left.alter -= 1,
         How::LostBefore | How::LostAfter => left.lost -= 1,
         How::Late => left.late -= 1,
         How::Crash => left.crash -= 1,

@@ -84,7 +84,7 @@ fn check_create(state: &mut State, view: &View, step: &Step) {
 fn check_emergency(state: &mut State, view: &View, step: &Step) {
     let (Step::Remember(memory), Organization::Known(account)) = (step, &view.organization) else { return };
     let found = |token: &Token| account.list.as_ref()?.tokens.get(&id(token.number));
-    let works = |token: &Token| token.active && found(token).is_some_and(|found| found.active);
+    let works = |token: &Token| token.works(state.tick) && found(token).is_some_and(|found| found.active);
     let over = view.memory.token.is_some()
         && memory.handled.revoke.is_some()
         && memory.handled.revoke != view.memory.handled.revoke;
@@ -194,10 +194,10 @@ pub fn excuse(state: &mut State, of: u8, unforeseen: impl Fn(&State, usize) -> b
 }
 
 pub fn delete(state: &mut State, number: u8, exchanged: bool) {
-    let expired = find(state, number).is_some_and(|token| token.made + 3 <= state.tick);
+    let lived = find(state, number).is_some_and(|token| !token.has_expired(state.tick));
     state.tokens.retain(|token| token.number != number);
-    // At the limit a token makes place for its successor: the Secrets hold it until then. What has expired was dead.
-    if !exchanged && !expired {
+    // At the limit a token makes place for its successor: the Secrets hold it until then.
+    if lived && !exchanged {
         state.deleted |= bit(number);
     }
 }
@@ -258,6 +258,10 @@ pub fn published(view: &View) -> Option<Stored> {
 /// Each Secret is written if it is as it was last seen; else it is looked at, and written next time.
 fn publish(model: &Operator, state: &mut State, view: &View, keys: &[SecretKey], how: How) -> Outcome {
     let Some(to) = published(view) else { return failed(false) };
+    let to = match to {
+        Stored::Ours(sequence, of, _) if how == How::Altered => Stored::Ours(sequence, of, 2),
+        to => to,
+    };
     let mut results = Vec::new();
     for (turn, name) in keys.iter().enumerate() {
         let place = place_of(name);
@@ -392,7 +396,7 @@ pub fn check_deletion(model: &Operator, state: &mut State, view: &View, of: u8, 
         {
             Some("S6: a leftover is deleted on the evidence of a status with its sequence or a higher one")
         }
-        Why::Unproved if remembered => Some("S4: what works is not given up"),
+        Why::Unproved if remembered && !token.has_expired(state.tick) => Some("S4: what works is not given up"),
         Why::Orphan | Why::Replaced if cut_short(model, state, object, view, token) => {
             Some("S8: a replaced token lives on for the overlap")
         }
@@ -407,7 +411,7 @@ pub fn check_deletion(model: &Operator, state: &mut State, view: &View, of: u8, 
 /// Whether a replaced token ends before its overlap for no reason, such as a third token that is to be made.
 fn cut_short(model: &Operator, state: &State, object: &Object, view: &View, token: &Token) -> bool {
     let Some(current) = &object.memory.get().token else { return false };
-    let over = token.replaced.is_none_or(|tick| tick < state.tick) || token.made + 3 <= state.tick;
+    let over = token.replaced.is_none_or(|tick| tick < state.tick) || token.has_expired(state.tick);
     let third = view.object.requests != view.memory.handled || state.tick >= current_made(current) + 2;
     // A changed or deleted Secret, or a hand at Docker Hub, asks for a third one too.
     let by_hand = state.left.secret < model.budget.secret || state.left.hub < model.budget.hub;
@@ -456,14 +460,21 @@ fn blank(state: &mut State, keys: &[SecretKey], answered: bool) -> Outcome {
 pub fn check_release(model: &Operator, state: &mut State, unforeseen: impl Fn(&State, usize) -> bool) {
     let kept = |place: usize| match (model.start, state.secrets[place]) {
         _ if unforeseen(state, place) => false,
-        (Start::Retained, Stored::Ours(_, held, _)) => find(state, held).is_none() && held != 0 && held != EMPTY,
+        // What somebody deleted since the last list, nobody knows of.
+        (Start::Retained, Stored::Ours(_, held, _)) => {
+            let listed = state.process.list.get().1.contains_key(&id(held));
+            find(state, held).is_none() && !listed && held != 0 && held != EMPTY
+        }
         (_, Stored::Ours(..)) => true,
         _ => false,
     };
     if (0..2).any(kept) {
         state.broken = Some("S9: the finalizer goes after the Secrets");
     }
-    if state.tokens.iter().any(|token| token.marked && !token.late) {
+    // What has expired can't be deactivated or let go.
+    let stays = matches!(model.start, Start::Retained | Start::Deactivating);
+    let left = |token: &Token| token.marked && !token.late && !(stays && token.has_expired(state.tick));
+    if state.tokens.iter().any(left) {
         state.broken = Some("S9: the finalizer goes after the tokens");
     }
 }

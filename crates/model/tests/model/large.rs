@@ -41,6 +41,12 @@ pub const LARGE: &[(&str, &str)] = &[
     ("places and a Secret by hand", "Settled limit=3 places=1 secret=1 rotate=1 crash=1 late=1 lost=1"),
     ("an emergency with leftovers, late", "Settled limit=5 revoke=1 lost=2 late=1 crash=1 rotate=1"),
     ("fewer places, and a crash", "Settled limit=3 exaggerated=1 places=2 secret=1 rotate=1 tick=2 crash=1"),
+    // Expiry, with all else that may happen to an object.
+    ("the end of what is kept, expired", "Deactivating toggle=1 delete=1 hub=1 revoke=1 rotate=1 tick=3"),
+    ("a token that stays, expired", "Retained toggle=1 delete=1 hub=1 refuse=1 rotate=1 tick=3"),
+    ("hands and new names, expired", "Settled hub=1 rename=1 toggle=1 rotate=1 tick=3 secret=1"),
+    ("places and an emergency, expired", "Settled limit=3 revoke=1 secret=1 rotate=1 crash=1 lost=1 tick=3"),
+    ("hands, an emergency and wishes", "Settled hub=1 toggle=2 revoke=1 edit=1 rename=1 rotate=1 delete=1"),
     // The largest: a lost answer, a Secret by hand, and three that lead one after the other.
     ("three leaders, all that is usual", "Settled crash=2 late=2 lost=1 secret=1 rotate=1"),
 ];

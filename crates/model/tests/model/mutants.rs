@@ -73,6 +73,16 @@ pub const MUTANTS: &[Mutant] = &[
         under: "the last place and a changed Secret",
         decide: hold_on,
     },
+    Mutant {
+        name: "an emergency makes a third token",
+        under: "no proofs and an emergency",
+        decide: third_in_emergency,
+    },
+    Mutant {
+        name: "a Secret that stays keeps a value that is dead",
+        under: "a Secret that stays after a hand",
+        decide: keep_dead,
+    },
 ];
 
 /// The real decision for a view that was changed first.
@@ -409,6 +419,24 @@ fn hold_on(view: &View, now: Timestamp) -> Decision {
     match decide(view, now) {
         Decision::Step(Step::Delete(id, Why::Replaced)) if view.session.gone.is_some() => {
             changed(view, now, |view| view.memory.previous.retain(|previous| previous.id != id))
+        }
+        decision => decision,
+    }
+}
+
+fn third_in_emergency(view: &View, now: Timestamp) -> Decision {
+    let decision = decide(view, now);
+    let alone = changed(view, now, |view| view.memory.previous.clear());
+    match (&decision, &alone) {
+        (Decision::Step(Step::Delete(..) | Step::Remove(_)), Decision::Step(Step::Create(_))) => alone,
+        _ => decision,
+    }
+}
+
+fn keep_dead(view: &View, now: Timestamp) -> Decision {
+    match decide(view, now) {
+        Decision::Step(Step::Blank(_)) if view.session.gone.is_some() => {
+            Decision::Step(Step::Release { abandoned: false })
         }
         decision => decision,
     }

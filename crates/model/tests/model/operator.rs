@@ -317,6 +317,7 @@ impl Model for Operator {
             may(left.revoke, Action::Revoke);
             may(left.toggle, Action::Toggle);
             may(left.edit.min(2 - object.shape), Action::Edit);
+            may(left.unbind.min(object.finalizer.into()), Action::Unbind);
             may(left.rename, Action::Rename);
             may(left.delete, Action::Delete);
         }
@@ -448,6 +449,7 @@ fn edited(state: &mut State, action: Action) {
             state.tokens.iter_mut().for_each(|token| token.doomed = true);
         }
         Action::Toggle => (object.active, left.toggle) = (!object.active, left.toggle - 1),
+        Action::Unbind => (object.finalizer, left.unbind) = (false, left.unbind - 1),
         Action::Edit => (object.shape, left.edit) = (object.shape + 1, left.edit - 1),
         Action::Rename => (object.named, left.rename) = (1 - object.named, left.rename - 1),
         _ => (object.deleting, left.delete) = (true, left.delete - 1),

@@ -122,7 +122,8 @@ fn as_wanted(model: &Operator, state: &State) -> Verdict {
     let Some(object) = &state.object else {
         let dead = (0..2).any(|place| state.breaks_s1(place));
         ensure(!dead, "a dead value outlives the object")?;
-        return ensure(!state.tokens.iter().any(|token| token.marked && !token.late), "a token outlives the object");
+        let left = |token: &Token| token.marked && !token.late && token.works(state.tick);
+        return ensure(!state.tokens.iter().any(left), "a token outlives the object");
     };
     ensure(!object.deleting, "the object is not let go")?;
     ensure(!(0..2).any(|place| state.is_dead(place)), "a dead value stays")?;
@@ -150,10 +151,12 @@ fn as_wanted(model: &Operator, state: &State) -> Verdict {
 fn as_asked(model: &Operator, state: &State, object: &Object, token: &Token) -> Verdict {
     let memory = object.memory.get();
     let crowded = crowded(model, state, object);
-    ensure(token.active == object.active || crowded, "the token is not active as asked")?;
-    let works = state.tokens.iter().any(|other| other.marked && other.active);
+    // What has expired can't be changed; another one is made when one is to work.
+    let excused = crowded || !object.active && token.has_expired(state.tick);
+    ensure(token.active == object.active || excused, "the token is not active as asked")?;
+    let works = state.tokens.iter().any(|other| other.marked && other.works(state.tick));
     ensure(object.active || !works, "a token works that should not")?;
-    ensure(token.marked && token.shape == object.shape || crowded, "the token is not as asked")?;
+    ensure(token.marked && token.shape == object.shape || excused, "the token is not as asked")?;
     for place in 0..2 {
         let holds = state.secrets[place] == Stored::Ours(token.sequence, token.number, object.named);
         let ours = matches!(state.secrets[place], Stored::Ours(..));
@@ -178,7 +181,7 @@ fn up_to_date(state: &State, object: &Object, token: &Token) -> Verdict {
     let done = |number: u8, handled: &Option<String>| number == 0 || handled.as_deref() == Some(&number.to_string());
     ensure(done(object.rotate, &handled.rotate), "a rotation is not done")?;
     ensure(done(object.revoke, &handled.revoke), "an emergency is not over")?;
-    let spared = state.tokens.iter().any(|token| token.doomed && token.active);
+    let spared = state.tokens.iter().any(|token| token.doomed && token.works(state.tick));
     ensure(!spared, "an emergency spares a token")?;
     ensure(state.tick < token.made + 2, "a renewal is late")
 }

@@ -26,6 +26,10 @@ pub struct Budget {
     pub late: u8,
     /// A call is refused, clearly; or one of several Secrets can't be written.
     pub refuse: u8,
+    /// Admission changes what is written to Secrets.
+    pub alter: u8,
+    /// Somebody takes our finalizer off the object.
+    pub unbind: u8,
     /// What a replica watches falls behind, for as long as it likes.
     pub lag: u8,
     /// Somebody asks for a rotation.
@@ -147,6 +151,15 @@ pub struct Token {
 }
 
 impl Token {
+    /// Whether it works at this tick.
+    pub fn works(&self, tick: u8) -> bool {
+        self.active && !self.has_expired(tick)
+    }
+
+    pub fn has_expired(&self, tick: u8) -> bool {
+        self.made + 3 <= tick
+    }
+
     /// Its label gets a marker with this sequence, or loses it. What it had is kept in mind.
     pub fn relabel(&mut self, marker: u8) {
         self.marked = marker > 0;
@@ -286,6 +299,8 @@ pub enum How {
     Refused,
     /// Only the first of several.
     Partly,
+    /// Carried out, but admission changed it on its way in.
+    Altered,
     /// Not carried out, but nobody knows.
     LostBefore,
     /// Carried out, but nobody knows.
@@ -315,6 +330,7 @@ pub enum Action {
     Revoke,
     Toggle,
     Edit,
+    Unbind,
     Rename,
     Delete,
     DropSecret(usize),

@@ -53,8 +53,6 @@ pub struct Played {
 /// Plays a case, with a fault or without. What the quiet run ended with is waited for.
 pub fn play(ask: Ask, case: Case, phase: Phase, tls: bool, struck: Option<(Struck, &End)>) -> Played {
     let mut options = Options::new(1);
-    // Admission that changes what is written, objects that are replaced, looks that fail.
-    options.by_chance = true;
     let waits = struck.is_some_and(|(struck, _)| struck.trouble == Trouble::NoAnswer) && ask.is_store();
     let lively = phase == Phase::Watch || waits;
     options.calm = !lively;
