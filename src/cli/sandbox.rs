@@ -37,6 +37,8 @@ use crate::api::OrganizationAccessToken;
 const TOKENS: &str = "organizationaccesstokens.oat-operator.dev";
 /// The one organization that there is.
 const ORGANIZATION: &str = "acme";
+/// How many requests are remembered: more than a start needs, and no more with each year that the sandbox stays up.
+const JOURNAL: usize = 20_000;
 /// How long a watch lasts where the time runs fast: for ever.
 const LONGEST_WATCH: Duration = Duration::from_secs(365 * 86_400);
 
@@ -171,7 +173,7 @@ impl Args {
 
 /// The servers, with an organization that the examples use.
 async fn start(time: Time) -> Result<Sandbox, Error> {
-    let (journal, faults) = (Journal::new(), Faults::new());
+    let (journal, faults) = (Journal::of_last(JOURNAL), Faults::new());
     let mut cluster = KubeOptions::new(time.shown(), journal.clone(), faults.clone());
     cluster.traffic = time.traffic.clone();
     cluster.longest_watch = time.is_fast().then_some(LONGEST_WATCH);

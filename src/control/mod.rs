@@ -95,6 +95,8 @@ pub struct Context {
     pub queue: Arc<queue::Queue<Task>>,
     /// How the watches are.
     pub watches: watches::Watches,
+    /// Set when the stores are no older than the leadership.
+    pub caught_up: tokio::sync::OnceCell<()>,
     /// The namespaces that are watched; empty for all.
     pub namespaces: Vec<String>,
     /// Events.

@@ -1,6 +1,7 @@
 //! What runs: the watches that fill the stores, and the workers that empty the queue.
 //!
-//! Guarantees: nothing is looked at before every store is complete and this replica leads; when any task ends, all end.
+//! Guarantees: nothing is looked at before this replica leads and every store is complete, token objects and Secrets as of
+//! after that; when any task ends, all end.
 //! Told to stop, it begins nothing more and ends what it is at, so that no value is lost that was just made. Every task's
 //! handle is held in a set; nothing is detached, and nothing runs any more when [`Controller::run`] returns.
 
@@ -99,6 +100,7 @@ impl Controller {
             hubs: Hubs::default(),
             memos: Memos::default(),
             watches: Watches::default(),
+            caught_up: tokio::sync::OnceCell::new(),
             namespaces: parts.namespaces.clone(),
             metrics: parts.metrics,
         };
@@ -170,11 +172,15 @@ impl Controller {
 }
 
 /// Follows a watch for ever; when it works again after a failure, whoever failed for want of the API server goes on.
-async fn follow<K, S>(context: &Context, begin: impl Fn() -> S, take: impl FnMut(Event<K>))
-where
+async fn follow<K, S>(
+    context: &Context,
+    anew: Option<tokio::sync::watch::Receiver<()>>,
+    begin: impl Fn() -> S,
+    take: impl FnMut(Event<K>),
+) where
     S: futures::Stream<Item = watcher::Result<Event<K>>>,
 {
-    watches::follow(&context.watches, &context.clock, begin, take, || came_back(context)).await;
+    watches::follow(&context.watches, &context.clock, anew, begin, take, || came_back(context)).await;
 }
 
 /// The API server is there again.
@@ -213,6 +219,7 @@ where
 async fn watch_tokens(context: Arc<Context>, api: Api<Lenient<OrganizationAccessToken>>, scope: usize) {
     follow(
         &context,
+        Some(context.watches.anew()),
         || plain(&context, api.clone()),
         |event| {
             let gone = matches!(event, Event::Delete(_) | Event::InitDone);
@@ -257,6 +264,7 @@ fn forget(context: &Context) {
 async fn watch_organizations(context: Arc<Context>, api: Api<Lenient<Organization>>, scope: usize) {
     follow(
         &context,
+        None,
         || plain(&context, api.clone()),
         |event| {
             let changed = context.organizations.namespaced.take(scope, event, with_key);
@@ -269,6 +277,7 @@ async fn watch_organizations(context: Arc<Context>, api: Api<Lenient<Organizatio
 async fn watch_cluster_organizations(context: Arc<Context>, api: Api<Lenient<ClusterOrganization>>) {
     follow(
         &context,
+        None,
         || plain(&context, api.clone()),
         |event| {
             let changed = context.organizations.cluster.take(0, event, with_key);
@@ -291,6 +300,7 @@ async fn watch_secrets(context: Arc<Context>, api: Api<Secret>, scope: usize) {
     let config = config(&context).labels(&format!("{MANAGED_BY}={MANAGER}"));
     follow(
         &context,
+        Some(context.watches.anew()),
         || watcher(api.clone(), config.clone()),
         |event| {
             let owners = |context: &Context, key: &Key| context.secrets.get(key).map(|entry| entry.owner.clone());
@@ -325,7 +335,7 @@ async fn watch_foreign(context: Arc<Context>, api: Api<PartialObjectMeta<Secret>
     let begin =
         || watcher(api.clone(), config.clone()).map(|event| event.map(|event| names(event, |secret| key(&secret))));
     let mut listed = false;
-    follow(&context, begin, |event| {
+    follow(&context, None, begin, |event| {
         context.foreign.take(scope, &event);
         match event {
             // The first list tells nothing new: organizations read their credentials anyway.
@@ -384,7 +394,9 @@ fn foreign_changed(context: &Context, key: &Key) {
 async fn work(context: Arc<Context>, mut stopped: tokio::sync::watch::Receiver<bool>) {
     let leads = async {
         ready(&context).await;
-        context.leader.claim().wait_for(Option::is_some).await.is_ok()
+        let leads = context.leader.claim().wait_for(Option::is_some).await.is_ok();
+        context.caught_up.get_or_init(|| catch_up(&context)).await;
+        leads
     };
     tokio::select! {
         _ = stopped.wait_for(|stopped| *stopped) => return,
@@ -403,6 +415,22 @@ async fn work(context: Arc<Context>, mut stopped: tokio::sync::watch::Receiver<b
         };
         context.metrics.reconciled(controller, result, context.clock.elapsed().saturating_sub(started));
         context.queue.done(&task);
+    }
+}
+
+/// Whoever begins to lead lists token objects and Secrets anew: what its watches have shown may lag behind what the leader
+/// before it wrote, by more than any overlap where a watch is silent. A token must not be deleted for want of seeing the
+/// Secret that holds it, nor made for an object that is gone.
+async fn catch_up(context: &Context) {
+    if context.leader.is_alone() {
+        return;
+    }
+    context.tokens.expire();
+    context.secrets.expire();
+    context.watches.begin_anew();
+    for mut store in [context.tokens.current(), context.secrets.current()] {
+        // The sender lives in the context.
+        let _ = store.wait_for(|current| *current).await;
     }
 }
 

@@ -31,12 +31,23 @@ const ANEW: u32 = 8;
 pub struct Watches {
     broken: AtomicUsize,
     returns: AtomicU64,
+    anew: tokio::sync::watch::Sender<()>,
 }
 
 impl Watches {
     /// Whether every watch is being followed: what the stores show is what there is.
     pub fn all_well(&self) -> bool {
         self.broken.load(Ordering::SeqCst) == 0
+    }
+
+    /// Lets such watches begin anew, with a list, as are asked to.
+    pub fn begin_anew(&self) {
+        self.anew.send_replace(());
+    }
+
+    /// Resolves each time that watches are to begin anew.
+    pub fn anew(&self) -> tokio::sync::watch::Receiver<()> {
+        self.anew.subscribe()
     }
 
     /// How often a watch has come back: grows when the API server is there again.
@@ -112,10 +123,12 @@ fn kind_of(error: &watcher::Error) -> String {
     }
 }
 
-/// Follows a watch for ever. `begin` begins it; `back` is called when it works again after a failure.
+/// Follows a watch for ever. `begin` begins it, and again when `anew` says so; `back` is called when it works again after
+/// a failure.
 pub async fn follow<K, S>(
     watches: &Watches,
     clock: &Clock,
+    mut anew: Option<tokio::sync::watch::Receiver<()>>,
     begin: impl Fn() -> S,
     mut take: impl FnMut(Event<K>),
     back: impl Fn(),
@@ -128,6 +141,10 @@ pub async fn follow<K, S>(
         let broken = health.broken;
         let next = tokio::select! {
             biased;
+            () = told(&mut anew) => {
+                stream.set(begin());
+                continue;
+            }
             next = stream.next() => next,
             () = taken(clock, broken) => {
                 if health.works() {
@@ -145,16 +162,27 @@ pub async fn follow<K, S>(
                 take(event);
             }
             Some(Err(error)) => {
-                let (pause, anew) = health.failed(&error, clock.elapsed());
+                let (pause, list) = health.failed(&error, clock.elapsed());
                 let (kind, error) = (std::any::type_name::<K>(), kind_of(&error));
                 tracing::warn!(kind, error, "a watch failed and is tried again");
                 clock.sleep(pause).await;
-                if anew {
+                if list {
                     stream.set(begin());
                 }
             }
             None => return,
         }
+    }
+}
+
+/// Resolves when a watch is to begin anew; never for one that nobody tells.
+async fn told(anew: &mut Option<tokio::sync::watch::Receiver<()>>) {
+    let changed = match anew {
+        Some(anew) => anew.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -213,7 +241,9 @@ mod tests {
                     told.taken.borrow_mut().push((now(), number));
                 }
             };
-            let mut following = Box::pin(follow(&watches, &clock, begin, take, || told.back.borrow_mut().push(now())));
+            let mut following = Box::pin(follow(&watches, &clock, Some(watches.anew()), begin, take, || {
+                told.back.borrow_mut().push(now())
+            }));
             for _ in 0..halves {
                 assert!(following.as_mut().now_or_never().is_none(), "it ended");
                 clock.advance(Duration::from_millis(500));
@@ -272,6 +302,24 @@ mod tests {
         let storm = || vec![Ok(Event::Init), Ok(Event::InitDone), Err(refused(410))];
         let (told, _) = run((0..100).map(|_| storm()).collect(), 120);
         assert!((10..=16).contains(&told.begun.borrow().len()), "{:?}", told.begun.borrow());
+    }
+
+    #[test]
+    fn a_silent_watch_begins_anew_when_told() {
+        let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+        let (watches, begun, taken) = (Watches::default(), Cell::new(0_u32), RefCell::new(Vec::new()));
+        let begin = || {
+            begun.set(begun.get() + 1);
+            stream::iter([Ok(Event::Apply(begun.get()))]).chain(stream::pending::<Item>())
+        };
+        let take = |event| taken.borrow_mut().push(event);
+        let mut following = Box::pin(follow(&watches, &clock, Some(watches.anew()), begin, take, || {}));
+        assert!(following.as_mut().now_or_never().is_none());
+        watches.begin_anew();
+        assert!(following.as_mut().now_or_never().is_none());
+        assert!(following.as_mut().now_or_never().is_none());
+        assert_eq!(begun.get(), 2);
+        assert!(matches!(taken.borrow()[..], [Event::Apply(1), Event::Apply(2)]));
     }
 
     #[test]

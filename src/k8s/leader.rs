@@ -166,6 +166,11 @@ impl Leader {
         Self::new(clock.clone(), Right::Always, Some(Claim { since_term: 0, acquired: clock.now() }))
     }
 
+    /// Whether nobody leads before or after it.
+    pub fn is_alone(&self) -> bool {
+        *self.0.right.lock().unwrap_or_else(PoisonError::into_inner) == Right::Always
+    }
+
     /// The claim, and its changes: gained once, lost once.
     pub fn claim(&self) -> watch::Receiver<Option<Claim>> {
         self.0.claim.subscribe()

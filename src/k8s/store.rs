@@ -36,7 +36,10 @@ fn number(version: &str) -> u128 {
 /// The objects of one kind.
 pub struct Store<T> {
     inner: Mutex<Inner<T>>,
+    /// Whether every watch has been listed once.
     complete: tokio::sync::watch::Sender<bool>,
+    /// Whether every watch has been listed since [`Store::expire`].
+    current: tokio::sync::watch::Sender<bool>,
 }
 
 struct Inner<T> {
@@ -59,14 +62,25 @@ struct Shown<T> {
 struct List<T> {
     buffer: HashMap<Key, Arc<T>>,
     complete: bool,
+    /// Whether it was begun since the store expired.
+    begun: bool,
+    /// Whether such a one has ended.
+    current: bool,
+}
+
+impl<T> List<T> {
+    fn new() -> Self {
+        Self { buffer: HashMap::new(), complete: false, begun: false, current: false }
+    }
 }
 
 impl<T: Versioned> Store<T> {
     /// A store that is filled by so many watches.
     pub fn new(watches: usize) -> Self {
-        let lists = (0..watches).map(|_| List { buffer: HashMap::new(), complete: false }).collect();
+        let lists = (0..watches).map(|_| List::new()).collect();
         let inner = Inner { shown: HashMap::new(), written: HashMap::new(), lists, deleted: VecDeque::new() };
-        Self { inner: Mutex::new(inner), complete: tokio::sync::watch::Sender::new(watches == 0) }
+        let sender = || tokio::sync::watch::Sender::new(watches == 0);
+        Self { inner: Mutex::new(inner), complete: sender(), current: sender() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
@@ -80,6 +94,7 @@ impl<T: Versioned> Store<T> {
             Event::Init => {
                 if let Some(list) = inner.lists.get_mut(scope) {
                     list.buffer.clear();
+                    list.begun = true;
                 }
                 Vec::new()
             }
@@ -93,8 +108,10 @@ impl<T: Versioned> Store<T> {
             Event::InitDone => {
                 let changed = inner.replace(scope);
                 let complete = inner.lists.iter().all(|list| list.complete);
-                drop(inner);
+                let current = inner.lists.iter().all(|list| list.current);
+                // Under the lock, so that `expire` is not undone.
                 self.complete.send_if_modified(|was| !std::mem::replace(was, complete) && complete);
+                self.current.send_if_modified(|was| !std::mem::replace(was, current) && current);
                 changed
             }
             Event::Apply(object) => {
@@ -153,6 +170,19 @@ impl<T: Versioned> Store<T> {
         }
     }
 
+    /// What was listed so far may be older than something that matters. The store is current again when each of its
+    /// watches has begun and ended another list; until then all that is known stays known.
+    pub fn expire(&self) {
+        let mut inner = self.lock();
+        inner.lists.iter_mut().for_each(|list| (list.begun, list.current) = (false, false));
+        self.current.send_replace(inner.lists.is_empty());
+    }
+
+    /// Tells when every watch has been listed since the store expired last.
+    pub fn current(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.current.subscribe()
+    }
+
     /// Tells when every watch has been listed once.
     pub fn complete(&self) -> tokio::sync::watch::Receiver<bool> {
         self.complete.subscribe()
@@ -178,6 +208,7 @@ impl<T: Versioned> Inner<T> {
             return Vec::new();
         };
         list.complete = true;
+        list.current = list.begun;
         let buffer = std::mem::take(&mut list.buffer);
         let gone =
             |(key, shown): (&Key, &Shown<T>)| (shown.scope == scope && !buffer.contains_key(key)).then(|| key.clone());
@@ -238,6 +269,30 @@ mod tests {
         take(&store, Event::Apply(Thing("x", "100")));
         store.wrote(named("x"), Thing("x", "99"));
         assert_eq!(version(&store, "x"), Some("100"));
+    }
+
+    #[test]
+    fn a_store_that_expired_is_current_again_after_a_list_that_was_begun_since() {
+        let store = Store::new(1);
+        let current = || *store.current().borrow();
+        let list = |store: &Store<Thing>| {
+            take(store, Event::Init);
+            take(store, Event::InitApply(Thing("x", "1")));
+        };
+        assert!(!current());
+        list(&store);
+        take(&store, Event::InitDone);
+        assert!(current());
+        list(&store);
+        store.expire();
+        assert!(!current() && *store.complete().borrow());
+        take(&store, Event::InitDone);
+        assert!(!current(), "that list was under way before");
+        assert_eq!(version(&store, "x"), Some("1"), "what is known stays known");
+        list(&store);
+        assert!(!current());
+        take(&store, Event::InitDone);
+        assert!(current());
     }
 
     #[test]

@@ -94,9 +94,11 @@ impl View {
             token.sequence.filter(|sequence| *sequence >= current).map(|sequence| (id.clone(), sequence))
         };
         let here: BTreeMap<TokenId, u64> = list.tokens.iter().filter_map(newer).collect();
+        let adopted = self.object.wanted.as_ref().ok().and_then(|wanted| adopted(self, wanted, list));
         let stranger = self.session.seen.as_ref().and_then(|seen| {
             let strange = |(id, sequence): &(&TokenId, &u64)| {
-                !seen.contains(*id) && !self.knows(id) && !self.session.lost.contains(sequence)
+                let ours = self.knows(id) || self.session.lost.contains(sequence) || adopted.as_ref() == Some(*id);
+                !seen.contains(*id) && !ours
             };
             here.iter().find(strange).map(|(id, _)| id.clone())
         });

@@ -131,7 +131,8 @@ fn deactivate_revoked(view: &View, now: Timestamp) -> Option<Step> {
     let current = list.tokens.get(&token.id).filter(|found| works(found, now));
     match current {
         Some(_) => Some(deactivate(&token.id)),
-        None => deactivate_any(view, list, now),
+        // What is in hand goes its way first.
+        None => deactivate_any(view, list, now, view.hand.as_ref().map(|hand| &hand.token.id)),
     }
 }
 
@@ -144,13 +145,12 @@ pub(super) fn works(found: &Token, now: Timestamp) -> bool {
     found.active && found.expires.is_none_or(|expires| expires > now)
 }
 
-/// Any token of the object that works, besides one in hand: that goes its way first.
-fn deactivate_any(view: &View, list: &List, now: Timestamp) -> Option<Step> {
-    let in_hand = |id: &TokenId| view.hand.as_ref().is_some_and(|hand| hand.token.id == *id);
+/// Any token of the object that works, besides one.
+fn deactivate_any(view: &View, list: &List, now: Timestamp, besides: Option<&TokenId>) -> Option<Step> {
     let former = |id: &TokenId| view.memory.previous.iter().any(|previous| previous.id == *id);
     let found = list.tokens.iter().find(|(id, found)| {
         let ours = found.sequence.is_some() || former(id);
-        ours && works(found, now) && !in_hand(id)
+        ours && works(found, now) && besides != Some(*id)
     });
     found.map(|(id, _)| deactivate(id))
 }
@@ -332,10 +332,14 @@ fn mint(view: &View, wanted: &Wanted, account: &Account, list: &List, now: Times
 /// What is not needed any more goes before another token is made, so that an object has two tokens at most.
 ///
 /// That cuts an overlap short if tokens are rotated faster than that. Not after a failure: a token that can't be
-/// deleted must not stop a rotation.
+/// deleted must not stop a rotation. Nor where the current one is gone: what it replaced and the next one are two.
 fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let failed = view.failure().is_some_and(|failure| failure.trouble.reason != Reason::QuotaExceeded);
-    if failed { None } else { room(view, wanted, list, now).or_else(|| complete(view, wanted, list, now)) }
+    let there = view.memory.token.as_ref().is_some_and(|token| list.tokens.contains_key(&token.id));
+    if failed || !there {
+        return None;
+    }
+    room(view, wanted, list, now).or_else(|| complete(view, wanted, list, now))
 }
 
 /// A replaced token stays while a wanted Secret lacks the current one, such as one with a new name, or another Secret is
@@ -418,7 +422,7 @@ fn edit(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Ste
 /// Where the current token is not to work, no other one of the object is either. Those that can go at once do that.
 fn silence(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let leave = wanted.active || (clean(view) && !view.memory.previous.is_empty());
-    if leave { None } else { deactivate_any(view, list, now) }
+    if leave { None } else { deactivate_any(view, list, now, None) }
 }
 
 /// Secrets of ours that the spec doesn't ask for any more.

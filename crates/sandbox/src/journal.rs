@@ -2,6 +2,7 @@
 //!
 //! It never stores headers other than the user agent, so no `Authorization` header can reach it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -115,8 +116,37 @@ pub type Witness = Arc<dyn Fn(Moment, &Entry) + Send + Sync>;
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
 
+/// The entries that are kept.
+struct Kept {
+    /// The index of the first one: how many were dropped before it.
+    first: u64,
+    entries: VecDeque<Entry>,
+    most: usize,
+}
+
+impl Kept {
+    fn length(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    fn get_mut(&mut self, index: u64) -> Option<&mut Entry> {
+        let at = index.checked_sub(self.first)?;
+        self.entries.get_mut(usize::try_from(at).ok()?)
+    }
+
+    fn add(&mut self, mut entry: Entry) -> u64 {
+        if self.entries.len() >= self.most {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        entry.index = self.length();
+        self.entries.push_back(entry);
+        self.length()
+    }
+}
+
 struct Inner {
-    entries: Mutex<Vec<Entry>>,
+    kept: Mutex<Kept>,
     /// The number of entries; touched as well when an entry gets its status.
     length: watch::Sender<u64>,
     witness: Mutex<Option<Witness>>,
@@ -129,20 +159,27 @@ impl Default for Journal {
 }
 
 impl Journal {
-    /// An empty journal.
+    /// An empty journal that keeps every entry.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Inner { entries: Mutex::default(), length: watch::Sender::new(0), witness: Mutex::default() }))
+        Self::of_last(usize::MAX)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    /// An empty journal that keeps so many entries, at least one: for a sandbox that stays up.
+    #[must_use]
+    pub fn of_last(most: usize) -> Self {
+        let kept = Kept { first: 0, entries: VecDeque::new(), most: most.max(1) };
+        Self(Arc::new(Inner { kept: Mutex::new(kept), length: watch::Sender::new(0), witness: Mutex::default() }))
     }
 
-    /// Every entry so far.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every entry that is kept.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.lock().clone()
+        self.filter(|_| true)
     }
 
     /// The entries from `index` on.
@@ -151,10 +188,10 @@ impl Journal {
         self.filter(|entry| entry.index >= index)
     }
 
-    /// How many entries there are.
+    /// How many entries there were so far.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.lock().len() as u64
+        self.lock().length()
     }
 
     /// Whether there is no entry.
@@ -165,12 +202,12 @@ impl Journal {
 
     /// The entries that `accept` accepts.
     pub fn filter(&self, accept: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        self.lock().iter().filter(|entry| accept(entry)).cloned().collect()
+        self.lock().entries.iter().filter(|entry| accept(entry)).cloned().collect()
     }
 
     /// How many entries `accept` accepts.
     pub fn count(&self, accept: impl Fn(&Entry) -> bool) -> usize {
-        self.lock().iter().filter(|entry| accept(entry)).count()
+        self.lock().entries.iter().filter(|entry| accept(entry)).count()
     }
 
     /// The entries of one server.
@@ -195,7 +232,7 @@ impl Journal {
     pub async fn wait_for(&self, reached: impl Fn(&[Entry]) -> bool) {
         let mut changes = self.subscribe();
         loop {
-            if reached(&self.lock()) {
+            if reached(self.lock().entries.make_contiguous()) {
                 return;
             }
             // The sender lives as long as `self`, so this can't fail.
@@ -215,7 +252,7 @@ impl Journal {
     pub(crate) fn tell(&self, moment: Moment, index: u64) {
         let witness = self.0.witness.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(witness) = witness else { return };
-        let entry = self.lock().get(usize::try_from(index).unwrap_or(usize::MAX)).cloned();
+        let entry = self.lock().get_mut(index).cloned();
         if let Some(entry) = entry {
             witness(moment, &entry);
         }
@@ -223,23 +260,17 @@ impl Journal {
 
     /// Adds an entry; its index is set here. Answers the index.
     pub(crate) fn add(&self, mut entry: Entry) -> u64 {
-        let length = {
-            let mut entries = self.lock();
-            entry.index = entries.len() as u64;
-            if let Some(body) = &mut entry.request_body {
-                body.truncate(BODY_LIMIT);
-            }
-            entries.push(entry);
-            entries.len() as u64
-        };
+        if let Some(body) = &mut entry.request_body {
+            body.truncate(BODY_LIMIT);
+        }
+        let length = self.lock().add(entry);
         self.0.length.send_modify(|known| *known = length.max(*known));
         length - 1
     }
 
     /// Changes an entry and wakes up those who wait.
     pub(crate) fn update(&self, index: u64, change: impl FnOnce(&mut Entry)) {
-        let at = usize::try_from(index).unwrap_or(usize::MAX);
-        if let Some(entry) = self.lock().get_mut(at) {
+        if let Some(entry) = self.lock().get_mut(index) {
             change(entry);
         }
         self.0.length.send_modify(|_| ());
@@ -249,5 +280,38 @@ impl Journal {
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Journal").field("entries", &self.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str) -> Entry {
+        Entry {
+            index: 0,
+            server: Server::Hub,
+            time: Timestamp::UNIX_EPOCH,
+            method: "GET".into(),
+            path: path.into(),
+            query: String::new(),
+            user_agent: String::new(),
+            status: None,
+            fault: None,
+            executed: false,
+            request_body: None,
+        }
+    }
+
+    #[test]
+    fn a_bounded_journal_keeps_the_last_entries_under_their_numbers() {
+        let journal = Journal::of_last(2);
+        let numbers: Vec<u64> = ["/a", "/b", "/c"].into_iter().map(|path| journal.add(entry(path))).collect();
+        assert_eq!(numbers, [0, 1, 2]);
+        journal.update(0, |_| unreachable!("it was dropped"));
+        journal.update(2, |entry| entry.status = Some(200));
+        let kept: Vec<_> = journal.entries().iter().map(|entry| (entry.index, entry.status)).collect();
+        assert_eq!(kept, [(1, None), (2, Some(200))]);
+        assert_eq!((journal.len(), journal.since(2).len()), (3, 1));
     }
 }

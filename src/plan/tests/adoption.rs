@@ -14,6 +14,12 @@ fn by_label(label: &str) -> Adoption {
     Adoption::Label(label.into())
 }
 
+/// The token got our marker.
+fn marked(case: Case, name: &str, label: &str) -> Case {
+    let label = format!("{label} [c1/{}.1]", identity());
+    case.hub_as(name, 1).at_hub(name, |token| token.label = label)
+}
+
 #[test]
 fn taking_over() {
     check_all(rows());
@@ -21,10 +27,6 @@ fn taking_over() {
 
 pub fn rows() -> Vec<Row> {
     let jenkins = || fresh().hub_by_hand("j1", "jenkins [old]");
-    let marked = |case: Case, name: &str, label: &str| {
-        let label = format!("{label} [c1/{}.1]", identity());
-        case.hub_as(name, 1).at_hub(name, |token| token.label = label)
-    };
     let invalid = "rest InvalidSpec, not ready, wake never";
     vec![
         Row("by its id: it gets our marker", jenkins().adopts(by_id("j1")), "update j1 label=\"jenkins (old)\"+marker"),
@@ -144,6 +146,16 @@ pub fn twin_rows() -> Vec<Row> {
             "touch payments/dockerhub",
         ),
         Row("not our own", later(settled(), |case| case.proved(2)), "publish payments/dockerhub"),
+        Row(
+            "nor the one to adopt, which we gave our marker",
+            later(fresh().hub_by_hand("j1", "x").adopts(by_id("j1")), |case| marked(case, "j1", "x")),
+            "create 2",
+        ),
+        Row(
+            "by its label",
+            later(fresh().hub_by_hand("j1", "x").adopts(by_label("x")), |case| marked(case, "j1", "x")),
+            "create 2",
+        ),
         Row("an older one is a leftover", later(settled_at(3), |case| case.hub(2)), "delete t2 Orphan"),
         Row(
             "when it goes, work goes on",

@@ -287,6 +287,11 @@ pub fn room_rows() -> Vec<Row> {
             "delete t1 Replaced",
         ),
         Row(
+            "where it is gone there are two without that",
+            rotating().previous(1, ahead(minutes(5))).gone("t2").hub_lacks("t2"),
+            "create 3",
+        ),
+        Row(
             "a Secret that says it holds the former one keeps it",
             lacking().secret_holds(1).at_hub("t2", |token| token.active = false),
             "create 3",
@@ -403,6 +408,11 @@ pub fn edit_rows() -> Vec<Row> {
         Row(
             "with it any other one that works",
             settled().inactive().at_hub("t1", off).hub(2).token(|t| t.active = false),
+            "update t2 active=false",
+        ),
+        Row(
+            "and one in hand that a Secret has overtaken",
+            settled().inactive().at_hub("t1", off).token(|t| t.active = false).proved(2).secret_holds(3),
             "update t2 active=false",
         ),
         Row(

@@ -218,3 +218,27 @@ fn a_start_in_the_past_ends_well_and_patiently() {
         }
     }
 }
+
+/// A standby's watch has said nothing since before a rotation: what the leader wrote is known to a list only.
+#[test]
+fn whoever_takes_over_knows_what_its_watches_did_not_tell() {
+    Sim::run(1, async |sim| {
+        let leader = begin_with(sim, Rotate, &["--leader-elect"]).await;
+        let other = sim.start_operator(&["--leader-elect"]).await;
+        sim.settle(10 * SECOND, MINUTE).await;
+        let lags = sim.servers.kube.lags();
+        lags.hold(Hold::new("secrets").agent(OPERATOR));
+        let mark = sim.journal.len();
+        let leader = act(sim, Rotate, leader).await;
+        settled(sim, Rotate, mark).await;
+        let (mark, end) = (sim.journal.len(), sim.end());
+        leader.kill().await;
+        sim.advance(MINUTE).await;
+        sim.settle(10 * SECOND, 10 * MINUTE).await;
+        let counts = sim.counts(mark);
+        assert_eq!((counts.creates, counts.deletes, counts.updates), (0, 0, 0), "{}", sim.story());
+        assert_eq!(sim.end(), end);
+        lags.clear();
+        other.kill().await;
+    });
+}

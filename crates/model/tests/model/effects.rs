@@ -194,7 +194,9 @@ pub fn excuse(state: &mut State, of: u8, unforeseen: impl Fn(&State, usize) -> b
 }
 
 pub fn delete(state: &mut State, number: u8, exchanged: bool) {
-    let lived = find(state, number).is_some_and(|token| !token.has_expired(state.tick));
+    // What an emergency ended was dead.
+    let lives = |token: &Token| !token.has_expired(state.tick) && (token.active || !token.doomed);
+    let lived = find(state, number).is_some_and(lives);
     state.tokens.retain(|token| token.number != number);
     // At the limit a token makes place for its successor: the Secrets hold it until then.
     if lived && !exchanged {

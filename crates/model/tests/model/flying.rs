@@ -18,6 +18,7 @@ pub fn launch(model: &Operator, state: &mut State, view: &View, step: &Step) {
             vec![Flying::Create { sequence, shape, former: false }]
         }
         Step::Update(id, change) => vec![Flying::Update {
+            former: false,
             number: number(id),
             active: change.active,
             marker: change.label.as_ref().map(|label| effects::marker(label)),
@@ -96,7 +97,7 @@ pub fn land(model: &Operator, state: &mut State, place: usize) {
                 commit(state, sequence, shape, true);
             }
         }
-        Flying::Update { number, active, marker, shape } => {
+        Flying::Update { number, active, marker, shape, .. } => {
             if let Some(token) = state.tokens.iter_mut().find(|token| token.number == number) {
                 token.active = active.unwrap_or(token.active);
                 marker.into_iter().for_each(|marker| token.relabel(marker));

@@ -156,6 +156,7 @@ fn every_flaw_around_the_planner_is_noticed() {
         (Flaw::AppliesFirst, "two replicas, a Secret dropped"),
         (Flaw::RemembersAnyway, "two replicas"),
         (Flaw::RepeatsCreate, "create"),
+        (Flaw::LeadsBehind, "new names for one that is behind"),
     ];
     for (flaw, under) in flaws {
         let model = Operator { flaw, ..configurations::named(under) };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use oat_operator::plan::{self, Decision, Memory, Session, View};
+use oat_operator::plan::{self, Decision, Drift, Memory, Session, View};
 use stateright::{Model, Property};
 
 use super::{
@@ -61,6 +61,8 @@ pub enum Flaw {
     RemembersAnyway,
     /// A lost create is sent again by some layer.
     RepeatsCreate,
+    /// Who begins to lead relies on what its watches have shown, however far they are behind.
+    LeadsBehind,
 }
 
 /// What a list depends on.
@@ -139,10 +141,11 @@ impl Operator {
         let memory = state.object.as_ref().map(|object| &object.memory);
         let list = if warm { self.list(state, memory) } else { Shared::new((0, BTreeMap::new())) };
         state.tokens.iter_mut().for_each(|token| token.old = true);
+        // Whoever begins to lead lists anew, whatever its watches have shown.
         let store = state.standby.take().unwrap_or_else(|| state.now());
         let memo = Shared::new((new_session(), None));
         state.flying.iter_mut().for_each(|write| {
-            if let Flying::Create { former, .. } = write {
+            if let Flying::Create { former, .. } | Flying::Update { former, .. } = write {
                 *former = true;
             }
         });
@@ -229,7 +232,8 @@ impl Operator {
 impl Operator {
     /// Whether ten minutes of the term may be over: what former leaders asked Docker Hub for has come to its end.
     pub fn can_settle(&self, state: &State) -> bool {
-        let former = |write: &Flying| matches!(write, Flying::Create { former: true, .. });
+        let former =
+            |write: &Flying| matches!(write, Flying::Create { former: true, .. } | Flying::Update { former: true, .. });
         let idle = state.object.is_some() && state.process.pass.is_none() && !state.process.settled;
         idle && !state.flying.iter().any(former)
     }
@@ -253,7 +257,8 @@ impl Operator {
         let found = |of: &plan::Remembered| state.tokens.iter().find(|token| token.number == number(&of.id));
         let differs = token.and_then(|of| Some((of, found(of)?)));
         let differs = differs.is_some_and(|(of, found)| self.names.shape(&of.shape_hash) != found.shape);
-        differs && state.process.memo.get().0.inspected == Timestamp::MAX
+        let session = &state.process.memo.get().0;
+        differs && session.inspected == Timestamp::MAX && !matches!(session.drift, Drift::Tolerated(_))
     }
 }
 
@@ -310,7 +315,8 @@ impl Model for Operator {
         may(left.crash, Action::Restart { warm: false });
         let lags = state.process.store.behind.is_some();
         may(left.lag * u8::from(!lags && state.object.is_some()), Action::Fall);
-        may(left.lag.min(left.crash) * u8::from(state.standby.is_none()), Action::StandbyFalls);
+        let relies = self.flaw == Flaw::LeadsBehind && state.standby.is_none();
+        may(left.lag.min(left.crash) * u8::from(relies), Action::StandbyFalls);
         may(u8::from(lags), Action::Watch);
         if let Some(object) = state.object.as_ref().filter(|object| !object.deleting) {
             may(left.rotate, Action::Rotate);
@@ -446,7 +452,9 @@ fn edited(state: &mut State, action: Action) {
         Action::Rotate => (object.rotate, left.rotate) = (object.rotate + 1, left.rotate - 1),
         Action::Revoke => {
             (object.revoke, left.revoke) = (object.revoke + 1, left.revoke - 1);
-            state.tokens.iter_mut().for_each(|token| token.doomed = true);
+            // Before the first token there is nothing to revoke.
+            let any = object.memory.get().token.is_some();
+            state.tokens.iter_mut().for_each(|token| token.doomed |= any);
         }
         Action::Toggle => (object.active, left.toggle) = (!object.active, left.toggle - 1),
         Action::Unbind => (object.finalizer, left.unbind) = (false, left.unbind - 1),
@@ -455,6 +463,8 @@ fn edited(state: &mut State, action: Action) {
         _ => (object.deleting, left.delete) = (true, left.delete - 1),
     }
     if !object.finalizer && object.deleting {
+        // Nobody holds it up. What it leaves is the organization's to look after.
+        state.tokens.iter_mut().for_each(|token| token.late = true);
         state.object = None;
     }
     state.wrote_object();

@@ -179,6 +179,8 @@ pub enum Flying {
         former: bool,
     },
     Update {
+        /// Whether a former leader sent it.
+        former: bool,
         number: u8,
         active: Option<bool>,
         /// The sequence in the marker that its label gets; 0 for none.
