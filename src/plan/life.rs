@@ -344,7 +344,7 @@ fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Optio
 
 /// A replaced token stays while a wanted Secret lacks the current one, such as one with a new name, or another Secret is
 /// still there. That is settled first; with a current one that doesn't work, only what needs to be deleted for it.
-fn complete(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
+pub(super) fn complete(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let token = view.memory.token.as_ref().filter(|_| !view.memory.previous.is_empty())?;
     let working = list.tokens.get(&token.id).is_some_and(|found| works(found, now));
     let heal = || heal(view, now).filter(|_| working);

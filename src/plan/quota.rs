@@ -58,9 +58,9 @@ fn stale(view: &View, list: &List) -> Duration {
 
 /// There is no place: what the object itself can give up, or wait.
 ///
-/// In this order: a leftover of a create whose answer was lost; a former token, which after a failure is still there; the
-/// current token where it is dead or in no Secret; the current token at the last safe moment, since seconds without are
-/// better than an end without a successor.
+/// In this order: a leftover of a create whose answer was lost; a former token, which after a failure is still there, with
+/// what Secrets need before that; the current token where it is dead or in no Secret; the current token at the last safe
+/// moment, since seconds without are better than an end without a successor.
 pub(super) fn full(
     view: &View,
     wanted: &Wanted,
@@ -74,7 +74,7 @@ pub(super) fn full(
     let Some(token) = &view.memory.token else {
         return Next::Wait(Reason::QuotaExceeded, message, Some(again));
     };
-    let room = life::room(view, wanted, list, now);
+    let room = life::room(view, wanted, list, now).or_else(|| life::complete(view, wanted, list, now));
     let found = list.tokens.get(&token.id).filter(|found| !found.is_anothers());
     let spent = found.is_some_and(|found| !life::works(found, now)) || secrets::is_nowhere(view, token);
     let last = schedule::last_safe_moment(token);

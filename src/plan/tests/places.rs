@@ -155,6 +155,16 @@ pub fn exchange_rows() -> Vec<Row> {
             "delete t1 Replaced",
         ),
         Row(
+            "a Secret that may hold it goes before that, also after a failure",
+            settled_at(2).previous(1, ahead(hours(1))).also("old", 1).rotate("a").full().failed(
+                "create",
+                Reason::HubUnavailable,
+                1,
+                seconds(0),
+            ),
+            "remove payments/old",
+        ),
+        Row(
             "if it can't be deleted, the current one gets its turn at the last moment",
             settled_at(2)
                 .previous(1, ahead(hours(1)))

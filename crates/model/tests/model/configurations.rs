@@ -3,6 +3,7 @@
 use super::{
     large::LARGE,
     operator::Operator,
+    swarm,
     world::{Budget, Start},
 };
 
@@ -106,6 +107,12 @@ pub fn all() -> Vec<(String, Operator)> {
     match std::env::var("OAT_MODEL").ok() {
         None => usual().collect(),
         Some(chosen) if chosen == "large" => usual().chain(large).collect(),
+        Some(chosen) if chosen == "swarm" => {
+            let number = |variable, otherwise| std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap());
+            let first: u64 = number("OAT_FIRST_SEED", 1);
+            let words = (first..first + number("OAT_SEEDS", 40)).map(swarm::words);
+            words.map(|words| (words.clone(), Operator { most: Some(swarm::MOST), ..of_words(&words) })).collect()
+        }
         Some(chosen) if chosen.contains('=') => vec![(chosen.clone(), of_words(&chosen))],
         Some(chosen) => usual().chain(large).filter(|(name, _)| *name == chosen).collect(),
     }

@@ -87,7 +87,8 @@ fn check_emergency(state: &mut State, view: &View, step: &Step) {
     let works = |token: &Token| token.works(state.tick) && found(token).is_some_and(|found| found.active);
     let over = view.memory.token.is_some()
         && memory.handled.revoke.is_some()
-        && memory.handled.revoke != view.memory.handled.revoke;
+        && memory.handled.revoke != view.memory.handled.revoke
+        && memory.handled.revoke == state.object.as_ref().map(|object| object.revoke.to_string());
     if over && state.tokens.iter().any(|token| token.doomed && works(token)) {
         state.broken = Some("an emergency spares a token");
     }

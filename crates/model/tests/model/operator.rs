@@ -92,6 +92,8 @@ pub struct Operator {
     pub exaggerated: u8,
     pub decide: fn(&View, Timestamp) -> Decision,
     pub flaw: Flaw,
+    /// After how many states it is cut off, if it may be.
+    pub most: Option<usize>,
     pub seen: Arc<Seen>,
     pub names: Names,
 }
@@ -106,6 +108,7 @@ impl Operator {
             exaggerated: 0,
             decide: plan::decide,
             flaw: Flaw::No,
+            most: None,
             seen: Arc::default(),
             names,
         }

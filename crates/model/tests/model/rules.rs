@@ -30,6 +30,7 @@ fn faults(model: &Operator, state: &State) -> usize {
         (all.lost, left.lost),
         (all.late, left.late),
         (all.refuse, left.refuse),
+        (all.alter, left.alter),
         (all.lag, left.lag),
         (all.secret, left.secret),
         (all.hub, left.hub),

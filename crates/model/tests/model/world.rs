@@ -401,7 +401,7 @@ impl State {
 
     /// Whether the leader could not know of a Secret, which a late write made.
     pub fn unforeseen(&self, place: usize) -> bool {
-        let unseen = !matches!(self.process.store.secrets[place].0, Stored::Ours(..));
+        let unseen = self.process.store.secrets[place].0 != self.secrets[place];
         self.posted[place] == Posted::Excused || self.posted[place] == Posted::Late && unseen
     }
 
@@ -447,7 +447,7 @@ impl State {
             self.process.store = self.now();
         }
         for place in 0..2 {
-            let seen = |store: &Store| matches!(store.secrets[place].0, Stored::Ours(..));
+            let seen = |store: &Store| store.secrets[place].0 == self.secrets[place];
             let by_all = seen(&self.process.store) && self.standby.as_ref().is_none_or(seen);
             if self.posted[place] == Posted::Late && by_all && self.flying.is_empty() {
                 self.posted[place] = Posted::No;
