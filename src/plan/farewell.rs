@@ -68,8 +68,8 @@ fn abandon(view: &View, now: Timestamp, reason: Reason, message: String) -> Next
 fn clear_secrets(view: &View, retain: bool, policy: DeletionPolicy, now: Timestamp) -> Option<Step> {
     let ours = |secret: &&Secret| matches!(secret.state, SecretState::Ours(_));
     let current = view.memory.token.as_ref().filter(|_| retain && policy == DeletionPolicy::Retain);
-    let gone = |id: &TokenId| view.session.gone.as_ref() == Some(id);
-    let current = current.filter(|token| !gone(&token.id) && token.expires.is_none_or(|expires| expires > now));
+    let current = current.filter(|token| view.session.gone.as_ref() != Some(&token.id));
+    let current = current.filter(|token| token.expires.is_none_or(|expires| expires > now));
     let lives_on = |secret: &&Secret| current.is_some_and(|token| secrets::carries(secret, token));
     let doomed = view.secrets.iter().filter(ours).filter(|secret| !lives_on(secret));
     let keys: Vec<_> = doomed.map(|secret| secret.key.clone()).collect();

@@ -347,8 +347,8 @@ fn make_room(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Optio
 pub(super) fn complete(view: &View, wanted: &Wanted, list: &List, now: Timestamp) -> Option<Step> {
     let token = view.memory.token.as_ref().filter(|_| !view.memory.previous.is_empty())?;
     let working = list.tokens.get(&token.id).is_some_and(|found| works(found, now));
-    let heal = || heal(view, now).filter(|_| working);
-    heal().or_else(|| surplus(view, wanted))
+    let healed = if working { heal(view, now) } else { None };
+    healed.or_else(|| surplus(view, wanted))
 }
 
 /// A token of the object that nothing uses, or that was replaced.
